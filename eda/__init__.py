@@ -1,0 +1,1 @@
+"""Chip design: placements in, routability out."""

@@ -1,0 +1,1 @@
+"""graphnas: neural architecture search in which every architecture is a graph."""

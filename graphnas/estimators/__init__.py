@@ -1,0 +1,1 @@
+"""Performance estimation: tables, training, and (later rooms) shared weights, proxies and predictors."""

@@ -1,0 +1,1 @@
+"""The operation registry: name -> how to build it, what shape it gives, what it costs."""

@@ -1,0 +1,449 @@
+"""A search space is an architecture with choices left open."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphnas.architecture import Architecture, Node
+from graphnas.canonical import Semantics, canonical, key
+from graphnas.errors import GraphnasError
+
+Decisions = tuple[int, ...]
+_MEMO_LIMIT = 200_000
+_MAX_TRIES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An open decision of a Space.
+
+    Attributes:
+        name: unique in its Space.
+        options: what can be chosen; a decision is an index into it.
+        group: decisions of one kind share a group ("op", "edge"); AGNN's component classes are groups.
+    """
+
+    name: str
+    options: tuple[Hashable, ...]
+    group: str = ""
+
+    def at(self, *values: Hashable) -> Pick:
+        """What to write at one place of the template for each option, when it is not the option itself."""
+        return Pick(self, values)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A place in a template: ``values[i]`` stands there when option ``i`` of ``choice`` is decided.
+
+    As an input, the value None means that there is no edge.
+    """
+
+    choice: Choice
+    values: tuple[Hashable, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.values) != len(self.choice.options):
+            raise GraphnasError(
+                f"choice {self.choice.name!r} has {len(self.choice.options)} options, but {len(self.values)} values are given"
+            )
+
+    @property
+    def options(self) -> tuple[Hashable, ...]:
+        """The values, one for each option of the choice."""
+        return self.values
+
+
+class Space:
+    """A template Architecture that contains Choices, a validity rule and the meaning of its operations.
+
+    Decisions are a tuple of option indices, one for each Choice in the order of ``choices``. Everything else
+    (token encodings, mutation groups, controllers, supernets) derives from them.
+
+    Args:
+        name: the registered name.
+        template: nodes in which ops, params and inputs may be Choices or Picks.
+        semantics: what may be simplified when architectures are compared.
+        valid: rule over decisions; None accepts all. It must hold for at least one in a million.
+        distinct: count, enumerate and sample one writing for each key instead of all writings.
+        network: ``network(architecture, signature, **size) -> Architecture`` builds the whole network (stem, stacked
+            cells, head) around an architecture for a Task's signature; see ``graphnas.compile``.
+        size: keyword arguments that ``network`` accepts, with their defaults (channels, cells, ...).
+        accepts: the kinds of Task signature that ``network`` can serve.
+        count: the exact number of architectures where enumeration would be slow.
+        order: the choices in the order of the decisions; by default the order of first appearance.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        template: Sequence[Node],
+        *,
+        semantics: Semantics | None = None,
+        valid: Callable[[Decisions], bool] | None = None,
+        distinct: bool = False,
+        network: Callable[..., Architecture] | None = None,
+        size: Mapping[str, int] | None = None,
+        accepts: Sequence[str] = (),
+        count: int | None = None,
+        order: Sequence[Choice] = (),
+        description: str = "",
+    ) -> None:
+        self.name = name
+        self.template = tuple(template)
+        self.semantics = semantics or Semantics()
+        self.distinct = distinct
+        self.description = description
+        self.accepts = tuple(accepts)
+        self.network_size = dict(size or {})
+        self._network = network
+        self._valid = valid
+        self._count = count
+        self.choices: tuple[Choice, ...] = tuple(order) or _choices_of(self.template)
+        missing = set(_choices_of(self.template)) - set(self.choices)
+        if missing:
+            raise GraphnasError(f"space {name!r}: the order of choices lacks {sorted(c.name for c in missing)}")
+        if len({c.name for c in self.choices}) != len(self.choices):
+            raise GraphnasError(f"space {name!r} has two choices of the same name")
+        self.radices = tuple(len(c.options) for c in self.choices)
+        position = {c: i for i, c in enumerate(self.choices)}
+        self._plan = [_NodePlan(n, position) for n in self.template]
+        self._memo: dict[Decisions, str] = {}
+        self._representatives: np.ndarray | None = None
+        self._by_key: dict[str, Decisions] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_memo": {}, "_representatives": None, "_by_key": None}
+
+    def __repr__(self) -> str:
+        return f"Space({self.name!r}, {len(self.choices)} choices)"
+
+    # -- decisions <-> architectures ----------------------------------------------------------
+
+    def decode(self, decisions: Sequence[int]) -> Architecture:
+        """The architecture of these decisions.
+
+        Raises:
+            GraphnasError: wrong number, out of range, or against the validity rule.
+        """
+        made = tuple(int(d) for d in decisions)
+        if len(made) != len(self.radices):
+            raise GraphnasError(f"space {self.name!r} has {len(self.radices)} decisions, but {len(made)} are given")
+        for d, c in zip(made, self.choices, strict=True):
+            if not 0 <= d < len(c.options):
+                raise GraphnasError(f"decision {c.name!r} is {d}; it must be between 0 and {len(c.options) - 1}")
+        if not self.is_valid(made):
+            raise GraphnasError(f"decisions {list(made)} break the validity rule of space {self.name!r}")
+        return Architecture.of_space(self, made)
+
+    def build(self, decisions: Decisions) -> tuple[Node, ...]:
+        """The nodes for decisions that are known to be valid."""
+        return tuple([plan.build(decisions) for plan in self._plan])
+
+    def encode(self, architecture: Architecture) -> Decisions:
+        """The decisions of an architecture: the inverse of ``decode``.
+
+        An architecture that is written otherwise (pruned, relabelled, from a file) gets the decisions of the first
+        writing with the same key, where the space is enumerable.
+
+        Raises:
+            GraphnasError: when it is no member of the space.
+        """
+        known = architecture.decisions_in(self)
+        if known is not None:
+            return known
+        found = self._match(architecture.nodes)
+        if found is not None and self.is_valid(found):
+            return found
+        if self.enumerable:
+            if self._by_key is None:
+                index: dict[str, Decisions] = {}
+                for a in self.enumerate():
+                    index.setdefault(self.key(a), self.encode(a))
+                self._by_key = index
+            by_key = self._by_key.get(key(architecture.nodes, self.semantics))
+            if by_key is not None:
+                return by_key
+        raise GraphnasError(f"the architecture is not a member of space {self.name!r}: {architecture!r:.120}")
+
+    def _match(self, nodes: Sequence[Node]) -> Decisions | None:
+        if len(nodes) != len(self._plan):
+            return None
+        possible: dict[int, list[int]] = {}
+        for plan, n in zip(self._plan, nodes, strict=True):
+            if not plan.match(n, possible):
+                return None
+        found = tuple(possible[i][0] if i in possible else 0 for i in range(len(self.choices)))
+        return found if self.build(found) == tuple(nodes) else None
+
+    def is_valid(self, decisions: Decisions) -> bool:
+        """Whether the validity rule accepts these decisions."""
+        return self._valid is None or self._valid(decisions)
+
+    def contains(self, architecture: Architecture) -> bool:
+        """Whether the architecture belongs to the space."""
+        try:
+            self.encode(architecture)
+        except GraphnasError:
+            return False
+        return True
+
+    def describe(self, architecture: Architecture) -> dict[str, Any]:
+        """The decisions by name, with the chosen options."""
+        decisions = self.encode(architecture)
+        return {c.name: c.options[d] for c, d in zip(self.choices, decisions, strict=True)}
+
+    # -- equality -----------------------------------------------------------------------------
+
+    def key(self, architecture: Architecture) -> str:
+        """Equal exactly for architectures that are the same under the semantics of the space."""
+        decisions = architecture.decisions_in(self)
+        if decisions is None:
+            return key(architecture.nodes, self.semantics)
+        found = self._memo.get(decisions)
+        if found is None:
+            if len(self._memo) >= _MEMO_LIMIT:
+                self._memo.clear()
+            found = self._memo[decisions] = key(architecture.nodes, self.semantics)
+        return found
+
+    def canonical(self, architecture: Architecture) -> Architecture:
+        """The simplified, canonically ordered form that predictors see."""
+        return canonical(architecture, self.semantics)
+
+    # -- moving about -------------------------------------------------------------------------
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """One architecture, uniform over what ``enumerate`` yields (over valid writings where that is too many)."""
+        if self.distinct and self.enumerable:
+            table = self.representatives
+            return Architecture.of_space(self, tuple(table[int(rng.random() * len(table))].tolist()))
+        for _ in range(_MAX_TRIES):
+            made = tuple([int(u * r) for u, r in zip(rng.random(len(self.radices)).tolist(), self.radices, strict=True)])
+            if self.is_valid(made):
+                return Architecture.of_space(self, made)
+        raise GraphnasError(f"space {self.name!r}: no valid architecture in {_MAX_TRIES} random draws")
+
+    def mutate(self, architecture: Architecture, rng: np.random.Generator, group: str | None = None) -> Architecture:
+        """A valid architecture that differs in exactly one decision (of ``group``, when given)."""
+        decisions = self.encode(architecture)
+        if group is None:
+            places: Sequence[int] = range(len(decisions))
+        else:
+            places = [i for i, c in enumerate(self.choices) if c.group == group]
+        open_places = [i for i in places if self.radices[i] > 1]
+        if not open_places:
+            raise GraphnasError(f"space {self.name!r} has no open decision in group {group!r}")
+        for _ in range(100 * len(open_places)):
+            i = open_places[int(rng.random() * len(open_places))]
+            other = int(rng.random() * (self.radices[i] - 1))
+            other += other >= decisions[i]
+            made = (*decisions[:i], other, *decisions[i + 1 :])
+            if self.is_valid(made):
+                return Architecture.of_space(self, made)
+        near = [a for a in self.neighbours(architecture) if group is None or self._group_of_change(decisions, a) == group]
+        if not near:
+            raise GraphnasError(f"{architecture!r:.80} has no valid neighbour in space {self.name!r}")
+        return near[int(rng.random() * len(near))]
+
+    def _group_of_change(self, decisions: Decisions, other: Architecture) -> str:
+        changed = self.encode(other)
+        return next(c.group for c, a, b in zip(self.choices, decisions, changed, strict=True) if a != b)
+
+    def crossover(self, a: Architecture, b: Architecture, rng: np.random.Generator) -> Architecture:
+        """A valid architecture whose every decision comes from one of the parents."""
+        first, second = self.encode(a), self.encode(b)
+        for _ in range(100):
+            coins = rng.random(len(first)).tolist()
+            made = tuple([x if coin < 0.5 else y for x, y, coin in zip(first, second, coins, strict=True)])
+            if self.is_valid(made):
+                return Architecture.of_space(self, made)
+        return Architecture.of_space(self, first)
+
+    def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
+        """All valid architectures that differ in one decision, in a fixed order."""
+        decisions = self.encode(architecture)
+        for i, radix in enumerate(self.radices):
+            for d in range(radix):
+                if d != decisions[i]:
+                    made = (*decisions[:i], d, *decisions[i + 1 :])
+                    if self.is_valid(made):
+                        yield Architecture.of_space(self, made)
+
+    # -- the whole space ----------------------------------------------------------------------
+
+    @property
+    def writings(self) -> int:
+        """Number of decision tuples, valid or not."""
+        return math.prod(self.radices)
+
+    @property
+    def enumerable(self) -> bool:
+        """Whether ``enumerate`` visits at most a million writings."""
+        return self.writings <= 1_000_000
+
+    def enumerate(self) -> Iterator[Architecture]:
+        """Every architecture once: all valid writings, or the first writing of each key if ``distinct``."""
+        if self.distinct and self._representatives is not None:
+            for row in self._representatives.tolist():
+                yield Architecture.of_space(self, tuple(row))
+            return
+        seen: set[str] = set()
+        for made in itertools.product(*map(range, self.radices)):
+            if not self.is_valid(made):
+                continue
+            architecture = Architecture.of_space(self, made)
+            if self.distinct:
+                k = key(self.build(made), self.semantics)
+                if k in seen:
+                    continue
+                seen.add(k)
+            yield architecture
+
+    @property
+    def representatives(self) -> np.ndarray:
+        """Decisions ``[size, choices]`` (int16) of everything that ``enumerate`` yields; computed once."""
+        if self._representatives is None:
+            if not self.enumerable:
+                raise GraphnasError(f"space {self.name!r} has {self.writings:.3g} writings: too many to enumerate")
+            self._representatives = np.array([self.encode(a) for a in self.enumerate()], dtype=np.int16)
+        return self._representatives
+
+    @property
+    def size(self) -> int:
+        """Exact number of architectures that ``enumerate`` yields."""
+        if self._count is None:
+            if self.distinct:
+                self._count = len(self.representatives)
+            elif self._valid is None:
+                self._count = self.writings
+            elif self.enumerable:
+                self._count = sum(1 for _ in self.enumerate())
+            else:
+                raise GraphnasError(f"the size of space {self.name!r} is not known: pass count= when it is made")
+        return self._count
+
+    # -- networks -----------------------------------------------------------------------------
+
+    def network(self, architecture: Architecture, signature: Any, **size: Any) -> Architecture:
+        """The whole network (stem, stacked cells, head) as one Architecture that ``compile`` turns into a module.
+
+        Args:
+            architecture: a member of the space.
+            signature: the Task's Signature (kind, input shape, outputs).
+            **size: overrides of ``network_size``.
+
+        Raises:
+            GraphnasError: the space builds no networks, not for this kind of task, or not with this size.
+        """
+        if self._network is None:
+            raise GraphnasError(f"space {self.name!r} defines no networks; search it on a table instead")
+        if signature.kind not in self.accepts:
+            raise GraphnasError(
+                f"space {self.name!r} builds networks for {' or '.join(self.accepts)} tasks, not for {signature.kind!r}"
+            )
+        for name in size:
+            if name not in self.network_size:
+                from graphnas.errors import unknown
+
+                raise unknown(f"size of {self.name} networks", name, self.network_size)
+        return self._network(architecture, signature, **{**self.network_size, **size})
+
+
+def _choices_of(template: Sequence[Node]) -> tuple[Choice, ...]:
+    found: dict[Choice, None] = {}
+    for n in template:
+        for place in (n.op, *n.inputs, *(value for _, value in n.params)):
+            if isinstance(place, Pick):
+                found[place.choice] = None
+            elif isinstance(place, Choice):
+                found[place] = None
+    return tuple(found)
+
+
+class _NodePlan:
+    """One template node: which decisions it depends on, and the Node for each of their values (memoised)."""
+
+    def __init__(self, template: Node, position: Mapping[Choice, int]) -> None:
+        self.op = _place(template.op, position)
+        self.inputs = [_place(place, position) for place in template.inputs]
+        self.params = [(name, _place(value, position)) for name, value in template.params]
+        places = [self.op, *self.inputs, *(value for _, value in self.params)]
+        self.depends = tuple(dict.fromkeys(p for p, _ in places if p >= 0))
+        self.single = self.depends[0] if len(self.depends) == 1 else -1
+        self.memo: dict[Any, Node] = {}  # small: one entry for each combination of the decisions it depends on
+        self.constant = None if self.depends else self._make(())
+
+    def build(self, decisions: Decisions) -> Node:
+        if self.constant is not None:
+            return self.constant
+        at: Any = decisions[self.single] if self.single >= 0 else tuple([decisions[i] for i in self.depends])
+        found = self.memo.get(at)
+        if found is None:
+            if len(self.memo) > 10_000:
+                self.memo.clear()
+            found = self.memo[at] = self._make(decisions)
+        return found
+
+    def _make(self, decisions: Decisions) -> Node:
+        def value(place: tuple[int, tuple[Any, ...]]) -> Any:
+            index, values = place
+            return values[decisions[index]] if index >= 0 else values[0]
+
+        inputs = tuple(v for v in map(value, self.inputs) if v is not None)
+        return Node(value(self.op), inputs, tuple((name, value(p)) for name, p in self.params))
+
+    def match(self, n: Node, possible: dict[int, list[int]]) -> bool:
+        """Narrow the options of each decision to those under which this plan writes ``n``; False if none is left."""
+        values = dict(n.params)
+        if len(values) != len(self.params) or any(name not in values for name, _ in self.params):
+            return False
+        narrowed = dict(possible)
+        for (index, options), seen in [(self.op, n.op), *((place, values[name]) for name, place in self.params)]:
+            fitting = [d for d in _candidates(narrowed, index, options) if options[d] == seen]
+            if not fitting:
+                return False
+            narrowed[index] = fitting
+        return self._match_inputs(n.inputs, 0, narrowed, possible)
+
+    def _match_inputs(
+        self, seen: tuple[int, ...], slot: int, narrowed: dict[int, list[int]], possible: dict[int, list[int]]
+    ) -> bool:
+        """Assign what is left of the seen inputs to the slots from ``slot`` on; a slot may stay empty (None)."""
+        if slot == len(self.inputs):
+            if seen:
+                return False
+            narrowed.pop(-1, None)
+            possible.update(narrowed)
+            return True
+        index, options = self.inputs[slot]
+        by_value: dict[Any, list[int]] = {}
+        for d in _candidates(narrowed, index, options):
+            by_value.setdefault(options[d], []).append(d)
+        for value, fitting in by_value.items():
+            if value is not None and (not seen or seen[0] != value):
+                continue
+            rest = seen if value is None else seen[1:]
+            if self._match_inputs(rest, slot + 1, {**narrowed, index: fitting}, possible):
+                return True
+        return False
+
+
+def _candidates(narrowed: dict[int, list[int]], index: int, options: tuple[Any, ...]) -> Sequence[int]:
+    """Options still possible for a decision; a constant place (index -1) always has its one option."""
+    return narrowed.get(index, range(len(options))) if index >= 0 else (0,)
+
+
+def _place(place: Any, position: Mapping[Choice, int]) -> tuple[int, tuple[Any, ...]]:
+    """(index of the decision, value for each option), or (-1, (constant,))."""
+    if isinstance(place, Choice):
+        return position[place], place.options
+    if isinstance(place, Pick):
+        return position[place.choice], place.values
+    return -1, (place,)

@@ -1,0 +1,1 @@
+"""Search strategies, all behind ask and tell."""

@@ -1,0 +1,1 @@
+"""Tasks: what networks are trained for. Built-in data sets are registered under ``graphnas.tasks``."""

@@ -1,0 +1,1 @@
+"""Benchmark tables: recorded results of every architecture of a space."""
