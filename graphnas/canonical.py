@@ -58,7 +58,7 @@ def simplify(nodes: Sequence[Node], semantics: Semantics) -> list[Node]:
     known: dict[Node, int] = {}
     zero_node = _ZERO
     for op, inputs, params in nodes:
-        if op in zero_ops:
+        if op in zero_ops or (not inputs and op in merge_ops):
             alias.append(_ZERO)
             continue
         if inputs:

@@ -89,7 +89,7 @@ class Space:
         valid: Callable[[Decisions], bool] | None = None,
         distinct: bool = False,
         network: Callable[..., Architecture] | None = None,
-        size: Mapping[str, int] | None = None,
+        size: Mapping[str, float] | None = None,
         accepts: Sequence[str] = (),
         count: int | None = None,
         order: Sequence[Choice] = (),

@@ -1,0 +1,96 @@
+"""One compiler: a network written as an Architecture becomes a ``torch.fx.GraphModule``."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from typing import TYPE_CHECKING, Any
+
+from graphnas.architecture import INPUT, OUTPUT, Architecture
+from graphnas.errors import GraphnasError
+from graphnas.ops.layers import Layer
+from graphnas.ops.registry import get, infer
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
+
+
+def compile(network: Architecture, seed: int | None = None) -> GraphModule:
+    """The module of a network, ready to train.
+
+    Arguments of ``forward`` are the ``input`` nodes in their order, named by their parameter ``name``. A layer lives under
+    the parameter ``name`` of its node (dots nest), so that state dicts are readable and comparable.
+
+    Args:
+        network: a whole network with shapes, as ``space.network(architecture, signature)`` builds it.
+        seed: initialise the weights from this seed and leave torch's generator untouched; None draws from it.
+
+    Returns:
+        a GraphModule whose ``.code`` is plain PyTorch; with several output nodes it returns a tuple.
+
+    Raises:
+        GraphnasError: an unknown operation, or shapes that do not fit.
+    """
+    import torch
+    from torch import fx
+
+    layers = layers_of(network)
+    root = torch.nn.Module()
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        modules = {name: expression.build() for name, expression in layers.values()}
+    for name, module in modules.items():
+        parent = root
+        *path, leaf = name.split(".")
+        for part in path:
+            if not hasattr(parent, part):
+                parent.add_module(part, torch.nn.Module())
+            parent = getattr(parent, part)
+        parent.add_module(leaf, module)
+
+    graph = fx.Graph()
+    values: list[Any] = []
+    results = []
+    for i, n in enumerate(network.nodes):
+        arguments = [values[j] for j in n.inputs]
+        if n.op == INPUT:
+            values.append(graph.placeholder(_identifier(n.get("name", f"input_{i}"))))
+        elif n.op == OUTPUT:
+            results.append(arguments[0])
+            values.append(None)
+        elif i in layers:
+            values.append(graph.call_module(layers[i][0], tuple(arguments)))
+        else:
+            emit = get(n.op).emit
+            assert emit is not None
+            values.append(emit(graph, arguments, dict(n.params)))
+    graph.output(results[0] if len(results) == 1 else tuple(results))
+    graph.lint()
+    return fx.GraphModule(root, graph, class_name="Network")
+
+
+def layers_of(network: Architecture) -> dict[int, tuple[str, Layer]]:
+    """For every node with a layer its module path and its Layer expression."""
+    shapes = [shape for shape, _ in infer(network.nodes)]
+    result: dict[int, tuple[str, Layer]] = {}
+    used: set[str] = set()
+    for i, n in enumerate(network.nodes):
+        if n.op in (INPUT, OUTPUT):
+            continue
+        op = get(n.op)
+        if op.layer is None:
+            continue
+        name = ".".join(_identifier(part) for part in str(n.get("name", f"node_{i}")).split("."))
+        if name in used:
+            raise GraphnasError(f"two nodes of the network have the name {name!r}")
+        used.add(name)
+        result[i] = (name, op.layer(dict(n.params), [shapes[j] for j in n.inputs]))
+    return result
+
+
+def _identifier(name: str) -> str:
+    text = re.sub(r"\W", "_", name)
+    if not text or text[0].isdigit() or keyword.iskeyword(text):
+        text = f"n_{text}"
+    return text

@@ -1,0 +1,135 @@
+"""Message-passing operations on node features (N, F) with an edge list (2, E), as PyG layers.
+
+Multiply-adds count the dense products and one per edge and feature for the aggregation; edges are those of the
+data (self-loops that a layer adds are counted once per node).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from graphnas.errors import GraphnasError
+from graphnas.ops.layers import Cost, Layer, Shape, layer, rule
+from graphnas.ops.registry import layer_op
+
+Params = Mapping[str, Any]
+Shapes = Sequence[Shape]
+
+
+def _shape(arguments: Params, inputs: Shapes) -> Shape:
+    width = arguments["out_channels"] * arguments.get("heads", 1)
+    return (inputs[0][0], width)
+
+
+def _gin_shape(arguments: Params, inputs: Shapes) -> Shape:
+    return (inputs[0][0], arguments["nn"].shape(inputs[0])[-1])
+
+
+def _sizes(arguments: Params, inputs: Shapes) -> tuple[int, int, int, int]:
+    """Nodes, edges, input width, output width."""
+    return inputs[0][0], inputs[1][1], inputs[0][1], arguments["out_channels"]
+
+
+def _gcn_cost(arguments: Params, inputs: Shapes) -> Cost:
+    n, e, f, o = _sizes(arguments, inputs)
+    return Cost(f * o + o, n * f * o + (e + n) * o)
+
+
+def _gat_cost(arguments: Params, inputs: Shapes) -> Cost:
+    n, e, f, o = _sizes(arguments, inputs)
+    width = o * arguments.get("heads", 1)
+    return Cost(f * width + 3 * width, n * f * width + 2 * n * width + (e + n) * width)
+
+
+def _gin_cost(arguments: Params, inputs: Shapes) -> Cost:
+    n, e, f = inputs[0][0], inputs[1][1], inputs[0][1]
+    return arguments["nn"].cost((n, f)) + Cost(0, e * f)  # type: ignore[no-any-return]
+
+
+def _cheb_cost(arguments: Params, inputs: Shapes) -> Cost:
+    n, e, f, o = _sizes(arguments, inputs)
+    order = arguments["K"]
+    return Cost(order * f * o + o, order * n * f * o + (order - 1) * e * f)
+
+
+def _two_weights_cost(arguments: Params, inputs: Shapes) -> Cost:
+    """One product for the node, one for its neighbourhood (GraphSAGE, k-GNN)."""
+    n, e, f, o = _sizes(arguments, inputs)
+    return Cost(2 * f * o + o, 2 * n * f * o + e * f)
+
+
+def _arma_cost(arguments: Params, inputs: Shapes) -> Cost:
+    n, e, f, o = _sizes(arguments, inputs)
+    recurrent = o * o  # PyG allocates the weight between layers even when there is only one layer
+    return Cost(2 * f * o + recurrent + o, 2 * n * f * o + e * o)
+
+
+for _class, _cost in (
+    ("GCNConv", _gcn_cost),
+    ("GATConv", _gat_cost),
+    ("ChebConv", _cheb_cost),
+    ("SAGEConv", _two_weights_cost),
+    ("GraphConv", _two_weights_cost),
+    ("ARMAConv", _arma_cost),
+):
+    rule(f"torch_geometric.nn.{_class}", _shape, _cost)
+rule("torch_geometric.nn.GINConv", _gin_shape, _gin_cost)
+
+
+def _convolution(name: str, params: Params, inputs: Shapes, **arguments: Any) -> Layer:
+    return layer(
+        f"torch_geometric.nn.{name}", in_channels=inputs[0][1], out_channels=params["features"], **arguments
+    )
+
+
+@layer_op("gcn")
+def gcn(params: Params, inputs: Shapes) -> Layer:
+    """Graph convolution (Kipf & Welling, 2017)."""
+    return _convolution("GCNConv", params, inputs)
+
+
+@layer_op("gat")
+def gat(params: Params, inputs: Shapes) -> Layer:
+    """Graph attention (Velickovic et al., 2018); ``heads`` outputs are concatenated to ``features``."""
+    heads = params.get("heads", 2)
+    if params["features"] % heads:
+        raise GraphnasError(f"{params['features']} features cannot be divided among {heads} attention heads")
+    return _convolution("GATConv", {"features": params["features"] // heads}, inputs, heads=heads)
+
+
+@layer_op("gin")
+def gin(params: Params, inputs: Shapes) -> Layer:
+    """Graph isomorphism network (Xu et al., 2019) with one linear map, as the parameter counts of NAS-Bench-Graph show."""
+    network = layer("torch.nn.Linear", in_features=inputs[0][1], out_features=params["features"])
+    return layer("torch_geometric.nn.GINConv", nn=network)
+
+
+@layer_op("cheb")
+def cheb(params: Params, inputs: Shapes) -> Layer:
+    """Chebyshev filters of two terms (Defferrard et al., 2016)."""
+    return _convolution("ChebConv", params, inputs, K=2)
+
+
+@layer_op("sage")
+def sage(params: Params, inputs: Shapes) -> Layer:
+    """GraphSAGE with mean aggregation (Hamilton et al., 2017)."""
+    return _convolution("SAGEConv", params, inputs)
+
+
+@layer_op("arma")
+def arma(params: Params, inputs: Shapes) -> Layer:
+    """Auto-regressive moving-average filter, one stack of one layer (Bianchi et al., 2021)."""
+    return _convolution("ARMAConv", params, inputs)
+
+
+@layer_op("graph")
+def graph(params: Params, inputs: Shapes) -> Layer:
+    """k-GNN of order one (Morris et al., 2019)."""
+    return _convolution("GraphConv", params, inputs)
+
+
+@layer_op("feature_norm")
+def feature_norm(params: Params, inputs: Shapes) -> Layer:
+    """Batch normalisation of node features."""
+    return layer("torch.nn.BatchNorm1d", num_features=inputs[0][1])

@@ -1,0 +1,170 @@
+"""Layers as expressions: one description from which module, source text, shape and cost all follow."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphnas.errors import GraphnasError
+
+Shape = tuple[int, ...]
+"""Image features (C, H, W), vectors (F,), node features (N, F), edge lists (2, E); never with a batch axis."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A call of a layer class, not yet made: ``Layer("torch.nn.Linear", (("in_features", 3), ...))``.
+
+    ``build`` makes the module, ``source`` writes the call as Python; both come from the same description, so an exported
+    file builds exactly the network that was trained.
+    """
+
+    target: str
+    arguments: tuple[tuple[str, Any], ...] = ()
+    children: tuple[Layer, ...] = ()
+
+    def build(self) -> Any:
+        """The module (randomly initialised from torch's global generator)."""
+        module_name, _, class_name = self.target.rpartition(".")
+        factory = getattr(importlib.import_module(module_name), class_name)
+        arguments = {k: v.build() if isinstance(v, Layer) else v for k, v in self.arguments}
+        return factory(*(child.build() for child in self.children), **arguments)
+
+    def source(self) -> str:
+        """The call as Python text."""
+        parts = [child.source() for child in self.children]
+        parts += [f"{k}={v.source() if isinstance(v, Layer) else repr(v)}" for k, v in self.arguments]
+        return f"{self.target}({', '.join(parts)})"
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Shape of the result for inputs of these shapes."""
+        if self.target == SEQUENTIAL:
+            for child in self.children:
+                inputs = (child.shape(*inputs),)
+            return inputs[0]
+        return self._rule().shape(dict(self.arguments), inputs)
+
+    def cost(self, *inputs: Shape) -> Cost:
+        """Parameters and multiply-adds for inputs of these shapes."""
+        if self.target == SEQUENTIAL:
+            total = Cost()
+            for child in self.children:
+                total = total + child.cost(*inputs)
+                inputs = (child.shape(*inputs),)
+            return total
+        return self._rule().cost(dict(self.arguments), inputs)
+
+    def _rule(self) -> Rule:
+        if self.target not in RULES:
+            raise GraphnasError(
+                f"layer {self.target!r} has no shape and cost rule: add one with graphnas.ops.layers.rule"
+            )
+        return RULES[self.target]
+
+
+SEQUENTIAL = "torch.nn.Sequential"
+
+
+def layer(target: str, **arguments: Any) -> Layer:
+    """A Layer with keyword arguments; None values are left out."""
+    return Layer(target, tuple((k, v) for k, v in arguments.items() if v is not None))
+
+
+def sequential(*children: Layer) -> Layer:
+    """Layers one after the other."""
+    return Layer(SEQUENTIAL, (), children)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Trainable parameters, and multiply-adds for one example (one graph for node tasks)."""
+
+    params: int = 0
+    macs: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.params + other.params, self.macs + other.macs)
+
+
+ShapeRule = Callable[[Mapping[str, Any], Sequence[Shape]], Shape]
+CostRule = Callable[[Mapping[str, Any], Sequence[Shape]], Cost]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one layer class changes shapes, and what it costs."""
+
+    shape: ShapeRule
+    cost: CostRule
+
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(target: str, shape: ShapeRule, cost: CostRule | None = None) -> None:
+    """Declare the shape and cost rule of a layer class (free by default)."""
+    RULES[target] = Rule(shape, cost or (lambda arguments, inputs: Cost()))
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)  # type: ignore[return-value]
+
+
+def _window(arguments: Mapping[str, Any], height: int, width: int, default_stride: Any) -> tuple[int, int]:
+    """Output height and width of a convolution or pooling window."""
+    kernel = _pair(arguments["kernel_size"])
+    stride = _pair(arguments.get("stride", default_stride))
+    padding = _pair(arguments.get("padding", 0))
+    dilation = _pair(arguments.get("dilation", 1))
+    result = [
+        (size + 2 * p - d * (k - 1) - 1) // s + 1
+        for size, k, s, p, d in zip((height, width), kernel, stride, padding, dilation, strict=True)
+    ]
+    if min(result) < 1:
+        raise GraphnasError(f"a {height}x{width} feature map is too small for {dict(arguments)}; use fewer reductions")
+    return result[0], result[1]
+
+
+def _conv2d_shape(arguments: Mapping[str, Any], inputs: Sequence[Shape]) -> Shape:
+    channels, height, width = inputs[0]
+    if channels != arguments["in_channels"]:
+        raise GraphnasError(f"a convolution of {arguments['in_channels']} channels got {channels}")
+    return (arguments["out_channels"], *_window(arguments, height, width, 1))
+
+
+def _conv2d_cost(arguments: Mapping[str, Any], inputs: Sequence[Shape]) -> Cost:
+    kernel = _pair(arguments["kernel_size"])
+    out = arguments["out_channels"]
+    weights = out * (arguments["in_channels"] // arguments.get("groups", 1)) * kernel[0] * kernel[1]
+    _, height, width = _conv2d_shape(arguments, inputs)
+    bias = out if arguments.get("bias", True) else 0
+    return Cost(weights + bias, (weights + bias) * height * width)
+
+
+def _linear_cost(arguments: Mapping[str, Any], inputs: Sequence[Shape]) -> Cost:
+    weights = arguments["in_features"] * arguments["out_features"]
+    bias = arguments["out_features"] if arguments.get("bias", True) else 0
+    return Cost(weights + bias, (weights + bias) * math.prod(inputs[0][:-1]))
+
+
+def _affine_cost(arguments: Mapping[str, Any], inputs: Sequence[Shape]) -> Cost:
+    return Cost(2 * arguments["num_features"] if arguments.get("affine", True) else 0)
+
+
+def _same(arguments: Mapping[str, Any], inputs: Sequence[Shape]) -> Shape:
+    return inputs[0]
+
+
+for _name in ("ReLU", "Identity", "Dropout", "ELU", "Tanh", "Sigmoid", "LeakyReLU", "GELU"):
+    rule(f"torch.nn.{_name}", _same)
+rule("torch.nn.Conv2d", _conv2d_shape, _conv2d_cost)
+rule("torch.nn.Linear", lambda a, i: (*i[0][:-1], a["out_features"]), _linear_cost)
+rule("torch.nn.BatchNorm2d", _same, _affine_cost)
+rule("torch.nn.BatchNorm1d", _same, _affine_cost)
+for _name in ("MaxPool2d", "AvgPool2d"):
+    rule(f"torch.nn.{_name}", lambda a, i: (i[0][0], *_window(a, i[0][1], i[0][2], a["kernel_size"])))
+rule("torch.nn.AdaptiveAvgPool2d", lambda a, i: (i[0][0], *_pair(a["output_size"])))
+rule("torch.nn.Flatten", lambda a, i: (math.prod(i[0]),))

@@ -1,0 +1,75 @@
+"""NAS-Bench-Graph: four GNN operations in one of nine link patterns (Qin et al., NeurIPS 2022)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from graphnas.architecture import Architecture, node
+from graphnas.canonical import Semantics
+from graphnas.space import Choice, Decisions, Space
+from spaces.skeletons import graph_cell
+
+OPS = ("gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip")
+LINKS = (
+    (0, 0, 0, 0),
+    (0, 0, 0, 1),
+    (0, 0, 1, 1),
+    (0, 0, 1, 2),
+    (0, 0, 1, 3),
+    (0, 1, 1, 1),
+    (0, 1, 1, 2),
+    (0, 1, 2, 2),
+    (0, 1, 2, 3),
+)
+"""The input of each of the four nodes (0: the raw features); nodes that nobody reads feed the output."""
+
+_ALL_SKIP = (8, 8, 8, 8)
+
+SEMANTICS = Semantics(
+    identity_ops=frozenset({"skip"}),
+    drop_input_ops=frozenset({"concat"}),  # a raw input beside other leaves is not passed on
+)
+
+
+@lru_cache(maxsize=1)
+def space() -> Space:
+    """The 26,206 architectures (59,049 writings less isomorphic ones and the one without any operation)."""
+    link = Choice("link", tuple(range(9)), "link")
+    ops = [Choice(f"op{i}", OPS, "op") for i in range(1, 5)]
+    nodes = [node("input")]
+    for i, op in enumerate(ops):
+        nodes.append(node(op, (link.at(*(pattern[i] for pattern in LINKS)),)))
+    leaves = [link.at(*(None if i in pattern else i for pattern in LINKS)) for i in range(1, 5)]
+    nodes.append(node("concat", leaves))
+    nodes.append(node("output", (5,)))
+    return Space(
+        "nasbench_graph",
+        nodes,
+        semantics=SEMANTICS,
+        valid=_has_operation,
+        distinct=True,
+        count=26_206,
+        order=[link, *ops],
+        network=graph_cell,
+        size={"channels": 64, "dropout": 0.5},
+        accepts=("node",),
+        description="GNN of 4 operations out of 9 in 9 link patterns (NAS-Bench-Graph)",
+    )
+
+
+def _has_operation(decisions: Decisions) -> bool:
+    return decisions[1:] != _ALL_SKIP
+
+
+def to_number(architecture: Architecture) -> int:
+    """The benchmark's own number of a writing: link * 10^4 + op1 * 10^3 + ... + op4."""
+    link, *ops = space().encode(architecture)
+    number = link
+    for op in ops:
+        number = 10 * number + op
+    return number
+
+
+def from_number(number: int) -> Architecture:
+    """The architecture of a number in the benchmark's own writing."""
+    return space().decode([number // 10_000, *(number // 10**k % 10 for k in (3, 2, 1, 0))])

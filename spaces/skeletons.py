@@ -1,0 +1,109 @@
+"""The networks around a cell: stem, stacked cells, reductions and head, as one Architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from graphnas.architecture import INPUT, OUTPUT, Architecture, Node, node
+from graphnas.tasks.base import Signature
+
+
+class Builder:
+    """A growing list of nodes; ``add`` returns the index of the new one."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+
+    def add(self, op: str, inputs: Sequence[int] = (), **params: Any) -> int:
+        """Append a node."""
+        self.nodes.append(node(op, inputs, **params))
+        return len(self.nodes) - 1
+
+    def finish(self, result: int) -> Architecture:
+        """The architecture with this node as its output."""
+        self.add(OUTPUT, [result])
+        return Architecture(self.nodes)
+
+
+def stacked_cells(architecture: Architecture, signature: Signature, *, channels: int, cells: int) -> Architecture:
+    """NAS-Bench-201's network: stem, three stages of ``cells`` cells, a residual reduction before stages 2 and 3, head.
+
+    Source: Dong & Yang, ICLR 2020, section 2.1. Channels double at each reduction.
+    """
+    b = Builder()
+    x = b.add(INPUT, name="x", shape=signature.input)
+    x = b.add("conv_bn", [x], channels=channels, kernel=3, name="stem")
+    width = channels
+    for stage in range(3):
+        if stage:
+            width *= 2
+            x = _residual_reduction(b, x, width, f"reduction{stage}")
+        for cell in range(cells):
+            x = _cell(b, architecture, x, f"stage{stage + 1}.cell{cell + 1}")
+    x = b.add("bn_relu", [x], name="head.activation")
+    x = b.add("global_average", [x], name="head.pool")
+    return b.finish(b.add("linear", [x], features=signature.outputs, name="head.classifier"))
+
+
+def _residual_reduction(b: Builder, x: int, width: int, name: str) -> int:
+    """Two 3x3 convolutions, the first at stride 2, beside pooling and a 1x1 convolution."""
+    main = b.add("relu_conv_bn", [x], channels=width, kernel=3, stride=2, name=f"{name}.conv_a")
+    main = b.add("relu_conv_bn", [main], channels=width, kernel=3, name=f"{name}.conv_b")
+    short = b.add("pool_conv", [x], channels=width, name=f"{name}.short_cut")
+    return b.add("sum", [short, main])
+
+
+_FUNCTIONS = {"none": "zero", "skip_connect": "identity"}
+
+
+def _cell(b: Builder, architecture: Architecture, x: int, name: str) -> int:
+    """One copy of a NAS-Bench-201 cell, as it is written (dead operations included)."""
+    index: list[int] = []
+    for i, n in enumerate(architecture.nodes):
+        if n.op == INPUT:
+            index.append(x)
+        elif n.op == OUTPUT:
+            return index[n.inputs[0]]
+        else:
+            inputs = [index[j] for j in n.inputs]
+            op = _FUNCTIONS.get(n.op, n.op)
+            if op in ("zero", "identity", "sum"):
+                index.append(b.add(op, inputs))
+            else:
+                index.append(b.add(op, inputs, name=f"{name}.node{i}"))
+    raise AssertionError("a valid architecture has an output")
+
+
+def graph_cell(architecture: Architecture, signature: Signature, *, channels: int, dropout: float) -> Architecture:
+    """NAS-Bench-Graph's network: four operations on the raw features, leaves joined, one hidden layer, a classifier.
+
+    Every operation maps to ``channels`` features, followed by batch normalisation and ReLU; dropout precedes it. A skip
+    of the raw features counts only when nothing else feeds the output. With 256 channels the parameters of
+    every architecture without skips equal those that the benchmark records for Cora.
+    """
+    b = Builder()
+    features = b.add(INPUT, name="x", shape=(signature.nodes, *signature.input))
+    edges = b.add(INPUT, name="edge_index", shape=(2, signature.edges))
+    index: list[int] = []
+    for i, n in enumerate(architecture.nodes):
+        if n.op == INPUT:
+            index.append(features)
+        elif n.op in ("skip", OUTPUT):
+            index.append(index[n.inputs[0]])
+        elif n.op == "concat":
+            leaves = [index[j] for j in n.inputs]
+            hidden = [leaf for leaf in leaves if leaf != features] or leaves[:1]
+            index.append(hidden[0] if len(hidden) == 1 else b.add("concat", hidden))
+        else:
+            h = b.add("dropout", [index[n.inputs[0]]], p=dropout, name=f"node{i}.dropout")
+            if n.op == "fc":
+                h = b.add("linear", [h], features=channels, name=f"node{i}.fc")
+            else:
+                h = b.add(n.op, [h, edges], features=channels, name=f"node{i}.{n.op}")
+            h = b.add("feature_norm", [h], name=f"node{i}.norm")
+            index.append(b.add("relu", [h], name=f"node{i}.relu"))
+    h = b.add("linear", [index[-1]], features=channels, name="head.hidden")
+    h = b.add("relu", [h], name="head.relu")
+    h = b.add("dropout", [h], p=dropout, name="head.dropout")
+    return b.finish(b.add("linear", [h], features=signature.outputs, name="head.classifier"))
