@@ -1,9 +1,9 @@
 """The canonical form of an architecture: what cannot matter is removed, and isomorphic DAGs become equal.
 
 Two steps. ``simplify`` applies a Space's Semantics (zero operations, identities, dead ends);
-``canonical_order`` then labels the remaining DAG canonically by colour refinement with
+``_Graph`` then labels the remaining DAG canonically by colour refinement with
 individualisation, the scheme of McKay's nauty (McKay & Piperno, 2014), so equality is exact and not only
-up to the Weisfeiler-Lehman test.
+up to the Weisfeiler-Lehman test. Most cells need no search: their expression tells what they are.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from graphnas.architecture import INPUT, OUTPUT, Architecture, Node
+from graphnas.architecture import INPUT, OUTPUT, Architecture, Node, Params
 
 _ZERO = -1
+
+Plain = tuple[str, tuple[int, ...], Params]
+"""A node while it is being simplified: op, inputs, params (a bare tuple is made faster than a Node)."""
 
 
 @dataclass(frozen=True)
@@ -44,58 +48,76 @@ class Semantics:
     share: bool = False
     drop_input_ops: frozenset[str] = frozenset()
 
+    @cached_property
+    def roles(self) -> dict[str, int]:
+        """What ``simplify`` does with each op that is not an ordinary one."""
+        roles = dict.fromkeys(self.merge_ops, _MERGE)
+        roles.update(dict.fromkeys(self.identity_ops, _IDENTITY))
+        roles.update(dict.fromkeys(self.ordered_ops, _ORDERED))
+        roles.update(dict.fromkeys(self.zero_ops, _ZERO_OP))
+        return {**roles, OUTPUT: _OUTPUT}
+
+
+_MERGE, _IDENTITY, _ORDERED, _ZERO_OP, _OUTPUT = range(1, 6)
 
 WRITTEN = Semantics(merge_ops=frozenset(), prune=False)
 """Nothing is simplified: plain isomorphism of the DAG as written (inputs of a node unordered)."""
 
 
-def simplify(nodes: Sequence[Node], semantics: Semantics) -> list[Node]:
+def simplify(nodes: Sequence[Node], semantics: Semantics) -> list[Plain]:
     """The nodes that can affect an output, in topological order, with identities and zeros removed."""
-    zero_ops, identity_ops = semantics.zero_ops, semantics.identity_ops
-    merge_ops, ordered_ops = semantics.merge_ops, semantics.ordered_ops
-    alias: list[int] = []
-    made: list[Node] = []
-    known: dict[Node, int] = {}
-    zero_node = _ZERO
+    roles = semantics.roles
+    alias: list[int] = []  # for every node what stands for it in ``made``, or _ZERO
+    made: list[Plain] = []
+    known: dict[Plain, int] = {}
     for op, inputs, params in nodes:
-        if op in zero_ops or (not inputs and op in merge_ops):
+        role = roles.get(op, 0)
+        if not inputs:
+            if role == _ZERO_OP or role == _MERGE:
+                alias.append(_ZERO)
+                continue
+        elif role == _ZERO_OP:
             alias.append(_ZERO)
             continue
-        if inputs:
-            sources = [alias[j] for j in inputs]
-            if op in identity_ops:
-                alias.append(sources[0])
+        elif role == _IDENTITY:
+            alias.append(alias[inputs[0]])
+            continue
+        elif len(inputs) == 1:
+            source = alias[inputs[0]]
+            if source == _ZERO:
+                if role != _OUTPUT:
+                    alias.append(_ZERO)
+                    continue
+                inputs = ()
+            elif role == _MERGE:
+                alias.append(source)
                 continue
+            else:
+                inputs = (source,)
+        else:
+            sources = [alias[j] for j in inputs]
             if _ZERO in sources:
-                if op in ordered_ops and any(s != _ZERO for s in sources):
-                    if zero_node == _ZERO:
-                        zero_node = len(made)
-                        made.append(Node(min(zero_ops)))
-                    sources = [zero_node if s == _ZERO else s for s in sources]
+                if role == _ORDERED and any([s != _ZERO for s in sources]):
+                    zero = len(made)  # a place cannot be left out, so a zero is written there
+                    made.append((min(semantics.zero_ops), (), ()))
+                    sources = [zero if s == _ZERO else s for s in sources]
                 else:
                     sources = [s for s in sources if s != _ZERO]
-                    if not sources and op != OUTPUT:
+                    if not sources and role != _OUTPUT:
                         alias.append(_ZERO)
                         continue
-            if op in merge_ops:
-                if op in semantics.drop_input_ops and len(sources) > 1:
-                    inner = [s for s in sources if made[s][0] != INPUT]
-                    sources = inner or sources[:1]
+            if role == _MERGE:
+                if op in semantics.drop_input_ops:
+                    sources = [s for s in sources if made[s][0] != INPUT] or sources[:1]
                 if op in semantics.flatten:
-                    flat: list[int] = []
-                    for s in sources:
-                        flat.extend(made[s][1] if made[s][0] == op else (s,))
-                    sources = flat
+                    sources = [t for s in sources for t in (made[s][1] if made[s][0] == op else (s,))]
                 if len(sources) == 1:
                     alias.append(sources[0])
                     continue
-            elif not sources and op != OUTPUT:
-                alias.append(_ZERO)
-                continue
-            if op not in ordered_ops:
+            if role != _ORDERED:
                 sources.sort()
             inputs = tuple(sources)
-        new = Node(op, inputs, params)
+        new = (op, inputs, params)
         if semantics.share and op != INPUT:
             if new in known:
                 alias.append(known[new])
@@ -106,9 +128,9 @@ def simplify(nodes: Sequence[Node], semantics: Semantics) -> list[Node]:
     return _live(made) if semantics.prune else made
 
 
-def _live(nodes: list[Node]) -> list[Node]:
+def _live(nodes: list[Plain]) -> list[Plain]:
     """The nodes that an output depends on; all inputs stay, so that signatures do not change."""
-    live = [op in (INPUT, OUTPUT) for op, _, _ in nodes]
+    live = [op == OUTPUT or op == INPUT for op, _, _ in nodes]
     for i in range(len(nodes) - 1, -1, -1):
         if live[i]:
             for j in nodes[i][1]:
@@ -116,11 +138,11 @@ def _live(nodes: list[Node]) -> list[Node]:
     if all(live):
         return nodes
     index: list[int] = []
-    kept: list[Node] = []
+    kept: list[Plain] = []
     for i, (op, inputs, params) in enumerate(nodes):
         index.append(len(kept))
         if live[i]:
-            kept.append(Node(op, tuple([index[j] for j in inputs]), params))
+            kept.append((op, tuple([index[j] for j in inputs]), params))
     return kept
 
 
@@ -140,26 +162,11 @@ def _label(op: str, params: tuple[Any, ...]) -> str:
     return found
 
 
-def canonical_order(nodes: Sequence[Node], ordered_ops: frozenset[str] = frozenset()) -> tuple[list[int], str]:
-    """A canonical topological order of a labelled DAG, and its certificate.
-
-    Args:
-        nodes: nodes in topological order.
-        ordered_ops: ops whose inputs have places.
-
-    Returns:
-        ``order`` (order[k] is the node at place k) and a text. Two DAGs have the same text if and only if
-        they are isomorphic as labelled DAGs with multi-edges.
-    """
-    graph = _Graph(nodes, ordered_ops)
-    leaf = graph.canonical_leaf()
-    return graph.topological(leaf), graph.certificate(leaf)
-
-
 def canonical(architecture: Architecture, semantics: Semantics) -> Architecture:
     """The canonical form: equal for architectures that are isomorphic after simplification."""
     nodes = simplify(architecture.nodes, semantics)
-    order, _ = canonical_order(nodes, semantics.ordered_ops)
+    graph = _Graph(nodes, semantics.ordered_ops)
+    order = graph.topological(graph.canonical_leaf())
     place = {old: new for new, old in enumerate(order)}
     result = []
     for old in order:
@@ -171,9 +178,90 @@ def canonical(architecture: Architecture, semantics: Semantics) -> Architecture:
 
 def key(nodes: Sequence[Node], semantics: Semantics) -> str:
     """32 hexadecimal digits, equal exactly for architectures with equal canonical forms (128-bit digest)."""
-    graph = _Graph(simplify(nodes, semantics), semantics.ordered_ops)
-    text = graph.certificate(graph.canonical_leaf())
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    simple = simplify(nodes, semantics)
+    found = _expressions.key(simple, semantics.ordered_ops)
+    if found is not None:
+        return found
+    graph = _Graph(simple, semantics.ordered_ops)
+    return _digest(graph.certificate(graph.canonical_leaf()).encode())
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.blake2b(text, digest_size=16).hexdigest()
+
+
+class _Expressions:
+    """The short way to a key, for DAGs that their expression determines.
+
+    A node's expression is its label with the expressions of its inputs. If every node that is read more than once is the
+    only one with its expression, then the expressions of the sinks, with the note which of them are shared, say what the
+    DAG is: a shared expression stands for one node, every other occurrence for a node of its own. Both the condition and
+    the key are the same for isomorphic DAGs. Expressions are numbered once and looked up ever after.
+    """
+
+    LIMIT = 200_000
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[Any, ...], int] = {}
+        self._digests: list[str] = []
+        self._keys: dict[tuple[Any, ...], str] = {}
+
+    def key(self, nodes: Sequence[Plain], ordered_ops: frozenset[str]) -> str | None:
+        """The key, or None when the DAG is not determined by its expressions."""
+        if len(self._digests) > self.LIMIT or len(self._keys) > self.LIMIT:
+            self._numbers, self._digests, self._keys = {}, [], {}
+        numbers = self._numbers
+        mine: list[int] = []
+        readers = [0] * len(nodes)
+        for op, inputs, params in nodes:
+            if len(inputs) == 1:
+                readers[inputs[0]] += 1
+                signature: tuple[Any, ...] = (op, params, mine[inputs[0]])
+            else:
+                children = []
+                for j in inputs:
+                    readers[j] += 1
+                    children.append(mine[j])
+                ordered = op in ordered_ops
+                if not ordered:
+                    children.sort()
+                signature = (op, params, -2 if ordered else -1, *children)  # no number is negative
+            found = numbers.get(signature)
+            if found is None:
+                found = self._number(signature, op, params, len(inputs), op in ordered_ops)
+            mine.append(found)
+        sinks = []
+        shared = []
+        for number, count in zip(mine, readers, strict=True):
+            if count == 0:
+                sinks.append(number)
+            elif count > 1:
+                shared.append(number)
+        for number in shared:
+            if mine.count(number) > 1:
+                return None
+        if len(sinks) > 1:
+            sinks.sort()
+        shared.sort()
+        whole = (*sinks, -1, *shared)
+        result = self._keys.get(whole)
+        if result is None:
+            digests = self._digests
+            text = ",".join(sorted([digests[n] for n in sinks])) + ";" + ",".join(sorted([digests[n] for n in shared]))
+            result = self._keys[whole] = _digest(text.encode())
+        return result
+
+    def _number(self, signature: tuple[Any, ...], op: str, params: Params, inputs: int, ordered: bool) -> int:
+        """A new number for an expression; its digest does not depend on this process."""
+        children = [self._digests[n] for n in signature[len(signature) - inputs :]]
+        if not ordered:
+            children.sort()
+        number = self._numbers[signature] = len(self._digests)
+        self._digests.append(_digest("\x00".join([_label(op, params), "#" if ordered else "", *children]).encode()))
+        return number
+
+
+_expressions = _Expressions()
 
 
 class _Leaf:
@@ -193,7 +281,7 @@ class _Graph:
     a vertex of its own that carries the place.
     """
 
-    def __init__(self, nodes: Sequence[Node], ordered_ops: frozenset[str]) -> None:
+    def __init__(self, nodes: Sequence[Plain], ordered_ops: frozenset[str]) -> None:
         labels: list[str] = []
         sources: list[list[int]] = []
         targets: list[list[int]] = []

@@ -21,9 +21,12 @@ class Trial:
         number: place in the search, from 0.
         architecture: as the strategy wrote it.
         key: its canonical key in the space.
-        status: "complete", "failed", or "duplicate" (the key was known; the score is the earlier trial's).
+        status: "complete", "failed", or "duplicate" (the key was known; all else is the earlier trial's, whose number
+            it carries; a Search tells duplicates to its strategy but neither counts nor stores them).
         score: larger is better; NaN unless there is one.
+        metrics: further figures by name.
         seed: what the estimator was given.
+        cost: what the trial counts against ``Budget.cost``.
         seconds: wall time of the evaluation.
         error: what went wrong, with traceback, when failed.
     """
@@ -35,7 +38,6 @@ class Trial:
     score: float
     metrics: dict[str, float] = field(default_factory=dict)
     seed: int = 0
-    fidelity: dict[str, Any] = field(default_factory=dict)
     cost: float = 0.0
     seconds: float = 0.0
     error: str = ""

@@ -1,0 +1,101 @@
+"""A finished run as a report needs it: what was searched, with which settings, and all trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphnas.space import Space
+from graphnas.strategies.base import Trial
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a search.
+
+    Attributes:
+        name: shown in the report; runs with one name on the same thing are repeats of each other.
+        settings: what reproduces the run, as JSON values; "on" and "strategy" may be a name or an object with "name".
+        trials: in the order in which they were asked for.
+        space: what was searched.
+        metric: name of what the scores measure.
+        test: test metrics of the best architecture, read once; empty when there are none.
+        command: the shell command that repeats the run; empty when there is none.
+        maximise: False when ``Trial.score`` is the negated metric.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    trials: Sequence[Trial]
+    space: Space
+    metric: str = "score"
+    test: Mapping[str, float] = field(default_factory=dict)
+    command: str = ""
+    maximise: bool = True
+
+    @property
+    def on(self) -> str:
+        """The task or table that the run was scored on; empty when the settings do not say."""
+        return _name(self.settings.get("on"))
+
+    @property
+    def strategy(self) -> str:
+        """The strategy's name; empty when the settings do not say."""
+        return _name(self.settings.get("strategy"))
+
+    @property
+    def evaluations(self) -> int:
+        """Trials that cost an evaluation: all but duplicates, whose score was known."""
+        return len(self.trials) - self.duplicates
+
+    @property
+    def failed(self) -> list[Trial]:
+        """The trials that failed."""
+        return [t for t in self.trials if t.status == "failed"]
+
+    @property
+    def duplicates(self) -> int:
+        """Number of trials whose key was known."""
+        return sum(t.status == "duplicate" for t in self.trials)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all evaluations together."""
+        return math.fsum(t.seconds for t in self.trials if math.isfinite(t.seconds))
+
+    def value(self, score: float) -> float:
+        """The metric, as measured, of a score."""
+        return score if self.maximise else -score
+
+    def best(self, count: int = 1) -> list[Trial]:
+        """The best complete trials with distinct keys, best first; of equal ones the earlier."""
+        found: dict[str, Trial] = {}
+        for t in sorted(scored(self.trials), key=lambda t: -t.score):  # the sort is stable
+            if len(found) == count:
+                break
+            found.setdefault(t.key, t)
+        return list(found.values())
+
+    def best_so_far(self) -> list[float]:
+        """The best metric after each evaluation (duplicates are none); NaN until the first success."""
+        best, curve = math.nan, []
+        for t in self.trials:
+            if t.status == "duplicate":
+                continue
+            if t.status == "complete" and math.isfinite(t.score) and not best >= t.score:
+                best = t.score
+            curve.append(self.value(best))
+        return curve
+
+
+def scored(trials: Sequence[Trial]) -> list[Trial]:
+    """The complete trials that have a finite score."""
+    return [t for t in trials if t.status == "complete" and math.isfinite(t.score)]
+
+
+def _name(setting: Any) -> str:
+    if isinstance(setting, Mapping):
+        setting = setting.get("name")
+    return "" if setting is None else str(setting)
