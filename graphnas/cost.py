@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from graphnas.architecture import INPUT, OUTPUT, Architecture, Node
 from graphnas.compile import compile
 from graphnas.errors import GraphnasError
+from graphnas.files import replacing
 from graphnas.ops.layers import Cost, Shape
 from graphnas.ops.registry import get, infer
 
@@ -141,11 +140,8 @@ class LatencyTable:
     def save(self, path: str | Path) -> None:
         """Write the table as JSON."""
         record = {"format": TABLE_FORMAT, "device": self.device, "milliseconds": self.entries}
-        target = Path(path)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name)
-        with os.fdopen(handle, "w") as file:
-            json.dump(record, file, indent=1, sort_keys=True)
-        os.replace(name, target)
+        with replacing(Path(path)) as file:
+            file.write(json.dumps(record, indent=1, sort_keys=True).encode())
 
     @classmethod
     def load(cls, path: str | Path) -> LatencyTable:

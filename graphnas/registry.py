@@ -1,7 +1,7 @@
 """Finding spaces, strategies, tasks, tables and predictors by name, from any installed package.
 
 A package registers an object under one of the entry point groups ``graphnas.spaces``, ``graphnas.strategies``,
-``graphnas.tasks``, ``graphnas.tables``, ``graphnas.predictors``::
+``graphnas.tasks``, ``graphnas.tables``, ``graphnas.predictors``, ``graphnas.importers``::
 
     [project.entry-points."graphnas.spaces"]
     my_space = "my_package.my_module:space"
@@ -21,6 +21,7 @@ GROUPS = {
     "task": "graphnas.tasks",
     "table": "graphnas.tables",
     "predictor": "graphnas.predictors",
+    "importer": "graphnas.importers",
 }
 
 
@@ -54,3 +55,13 @@ def find(kind: str, name: str) -> Any:
 def get_space(name: str) -> Any:
     """The Space of this name; the same object at every call, so that its caches are shared."""
     return find("space", name)()
+
+
+def get_table(name: str) -> Any:
+    """The table estimator of this name, such as ``nasbench201/cifar10``."""
+    return find("table", name)()
+
+
+def get_task(name: str) -> Any:
+    """The Task of this name, such as ``digits`` or ``cora``."""
+    return find("task", name)()

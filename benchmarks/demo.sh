@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The demo: every strategy on a recorded benchmark, then a search that trains graph neural networks, and one report.
+set -euo pipefail
+graphnas="${BIN:?run this as: make demo}/graphnas"
+rm -rf demo && mkdir demo
+
+run() { echo; echo "\$ graphnas $*"; "$graphnas" "$@"; }
+
+run spaces
+stores=()
+for strategy in $("$graphnas" strategies); do
+  run search nasbench_graph --on nasbench_graph/cora --strategy "$strategy" --budget 300 --store "demo/table-$strategy.db"
+  stores+=("demo/table-$strategy.db")
+done
+
+# Cora where it can be found or downloaded, else the karate club that ships with PyG.
+task=karate
+if "$graphnas" tasks cora >/dev/null 2>&1; then task=cora; fi
+for strategy in random evolution; do
+  run search nasbench_graph --on "$task" --strategy "$strategy" --budget 24 --epochs 60 --workers 2 \
+    --option population=8 --store "demo/$task-$strategy.db"
+done
+run export "demo/$task-evolution.db" --to svg -o demo/best.svg
+run export "demo/$task-evolution.db" --to python -o demo/network.py
+run report "${stores[@]}" "demo/$task-evolution.db" --baseline "demo/$task-random.db" -o demo/report.html
+echo
+echo "The report: $(pwd)/demo/report.html"

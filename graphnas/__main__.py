@@ -1,0 +1,5 @@
+"""``python -m graphnas``."""
+
+from graphnas.cli import main
+
+main()

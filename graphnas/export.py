@@ -1,0 +1,129 @@
+"""A network as files that need no graphnas: Python source with a state dict, and ONNX."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphnas.architecture import INPUT, Architecture
+from graphnas.compile import compile, layers_of
+from graphnas.cost import example_inputs
+from graphnas.errors import GraphnasError
+from graphnas.files import replacing
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
+
+
+def python_source(network: Architecture) -> str:
+    """A Python file with the class ``Network``: plain PyTorch (and PyG for graph layers), ready to train.
+
+    Its state dict has the keys of the compiled module's, so weights move freely between the two.
+    """
+    layers = layers_of(network)
+    module = compile(network, seed=0)
+    code = module.graph.python_code("self")
+    lines = [f"self.{name} = {expression.source()}" for name, expression in layers.values()]
+    parents: dict[str, None] = {}
+    for name, _ in layers.values():
+        parts = name.split(".")
+        for i in range(1, len(parts)):
+            parents[".".join(parts[:i])] = None
+    head = [f"self.{name} = torch.nn.Module()" for name in parents]
+    body = "\n".join(f"        {line}" for line in ["super().__init__()", *head, *lines])
+    forward = "\n".join(f"    {line}" if line else "" for line in code.src.strip().splitlines())
+    roots = {expression.target.split(".")[0] for _, expression in layers.values()} | {"torch"}
+    imports = ["torch.nn"] + (["torch_geometric.nn"] if "torch_geometric" in roots else [])
+    others = sorted(n for n in code.globals if n != "torch" and re.search(rf"\b{re.escape(n)}\b", code.src))
+    if others:
+        raise GraphnasError(f"the network's code needs {', '.join(others)}, which a plain file cannot import")
+    text = ["# A network found by graphnas; it needs only PyTorch" + (" and PyG." if len(imports) > 1 else ".")]
+    text += ["import torch", *(f"import {name}" for name in imports), "", ""]
+    text += ["class Network(torch.nn.Module):", "    def __init__(self):", body, "", forward, ""]
+    return "\n".join(text)
+
+
+def export_python(network: Architecture, path: str | Path, module: GraphModule | None = None) -> list[Path]:
+    """Write ``path`` (source) and, for a trained module, its state dict beside it (``.pt``, loads with weights_only)."""
+    import torch
+
+    target = Path(path)
+    source = python_source(network)
+    with replacing(target) as file:
+        file.write(source.encode())
+    if module is None:
+        return [target]
+    weights = target.with_suffix(".pt")
+    with replacing(weights) as file:
+        torch.save(module.state_dict(), file)
+    return [target, weights]
+
+
+def export_onnx(network: Architecture, path: str | Path, module: GraphModule | None = None) -> float:
+    """Write the network as ONNX and compare it with PyTorch in onnxruntime on random inputs.
+
+    Args:
+        network: a whole network.
+        path: the file to write.
+        module: its trained module; freshly initialised without one.
+
+    Returns:
+        the largest absolute difference between the two outputs.
+
+    Raises:
+        GraphnasError: the ONNX packages are missing, a layer cannot be exported, or the outputs differ.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise GraphnasError("ONNX export needs more packages: pip install 'graphnas[onnx]'") from None
+    import numpy as np
+    import torch
+
+    built = compile(network, seed=0) if module is None else module
+    training = built.training
+    built.eval()
+    target = Path(path)
+    inputs = example_inputs(network, batch=2)
+    names = [str(n.get("name")) for n in network.nodes if n.op == INPUT]
+    try:
+        with torch.no_grad():
+            expected = built(*inputs).numpy()
+            model = _to_onnx(built, tuple(inputs), names)
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        found = session.run(None, {n: x.numpy() for n, x in zip(names, inputs, strict=True)})[0]
+        difference = float(np.abs(found - expected).max())
+        if found.shape != expected.shape or difference > 1e-3 * max(1.0, float(np.abs(expected).max())):
+            raise GraphnasError(f"the ONNX network's output differs from PyTorch's by {difference:.3g}; it was not written")
+    finally:
+        built.train(training)
+    with replacing(target) as file:
+        file.write(model)
+    return difference
+
+
+def _to_onnx(module: GraphModule, inputs: tuple[Any, ...], names: list[str]) -> bytes:
+    """The serialised ONNX model, without the exporter's chatter."""
+    import contextlib
+    import io
+    import logging
+    import warnings
+
+    import torch
+
+    dynamic = {n: ({0: torch.export.Dim("batch")} if n == "x" and inputs[0].dim() == 4 else None) for n in names}
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module, inputs, input_names=names, output_names=["output"], dynamic_shapes=dynamic, dynamo=True
+            )
+        return bytes(program.model_proto.SerializeToString())  # type: ignore[union-attr]
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise GraphnasError(f"this network cannot be exported to ONNX ({type(error).__name__}: {first:.120})") from None
+    finally:
+        logging.disable(logging.NOTSET)
