@@ -202,14 +202,18 @@ class _Expressions:
     LIMIT = 200_000
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all expressions; numbers given before mean nothing any more."""
         self._numbers: dict[tuple[Any, ...], int] = {}
-        self._digests: list[str] = []
+        self._digests: list[bytes] = []
         self._keys: dict[tuple[Any, ...], str] = {}
 
     def key(self, nodes: Sequence[Plain], ordered_ops: frozenset[str]) -> str | None:
         """The key, or None when the DAG is not determined by its expressions."""
         if len(self._digests) > self.LIMIT or len(self._keys) > self.LIMIT:
-            self._numbers, self._digests, self._keys = {}, [], {}
+            self.clear()
         numbers = self._numbers
         mine: list[int] = []
         readers = [0] * len(nodes)
@@ -247,8 +251,8 @@ class _Expressions:
         result = self._keys.get(whole)
         if result is None:
             digests = self._digests
-            text = ",".join(sorted([digests[n] for n in sinks])) + ";" + ",".join(sorted([digests[n] for n in shared]))
-            result = self._keys[whole] = _digest(text.encode())
+            text = b"".join(sorted([digests[n] for n in sinks])) + b";" + b"".join(sorted([digests[n] for n in shared]))
+            result = self._keys[whole] = _digest(text)
         return result
 
     def _number(self, signature: tuple[Any, ...], op: str, params: Params, inputs: int, ordered: bool) -> int:
@@ -257,11 +261,14 @@ class _Expressions:
         if not ordered:
             children.sort()
         number = self._numbers[signature] = len(self._digests)
-        self._digests.append(_digest("\x00".join([_label(op, params), "#" if ordered else "", *children]).encode()))
+        # The label ends with a byte that it cannot contain; the digests behind it have a fixed length.
+        label = _label(op, params).encode() + (b"\x01" if ordered else b"\x00")
+        self._digests.append(hashlib.blake2b(label + b"".join(children), digest_size=16).digest())
         return number
 
 
 _expressions = _Expressions()
+clear_expressions = _expressions.clear
 
 
 class _Leaf:

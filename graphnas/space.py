@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphnas.architecture import Architecture, Node
-from graphnas.canonical import Semantics, canonical, key
+from graphnas.canonical import Semantics, canonical, clear_expressions, key
 from graphnas.errors import GraphnasError
 
 Decisions = tuple[int, ...]
@@ -114,6 +114,7 @@ class Space:
         self.radices = tuple(len(c.options) for c in self.choices)
         position = {c: i for i, c in enumerate(self.choices)}
         self._plan = [_NodePlan(n, position) for n in self.template]
+        self._tables = [plan.table() for plan in self._plan]
         self._memo: dict[Decisions, str] = {}
         self._representatives: np.ndarray | None = None
         self._by_key: dict[str, Decisions] | None = None
@@ -144,7 +145,17 @@ class Space:
 
     def build(self, decisions: Decisions) -> tuple[Node, ...]:
         """The nodes for decisions that are known to be valid."""
-        return tuple([plan.build(decisions) for plan in self._plan])
+        nodes = []
+        for first, stride, second, table in self._tables:
+            if second >= 0:
+                nodes.append(table[decisions[first] * stride + decisions[second]])
+            elif first >= 0:
+                nodes.append(table[decisions[first]])
+            elif stride:
+                nodes.append(table[0])
+            else:
+                nodes.append(self._plan[len(nodes)].build(decisions))
+        return tuple(nodes)
 
     def encode(self, architecture: Architecture) -> Decisions:
         """The decisions of an architecture: the inverse of ``decode``.
@@ -212,6 +223,11 @@ class Space:
                 self._memo.clear()
             found = self._memo[decisions] = key(architecture.nodes, self.semantics)
         return found
+
+    def forget(self) -> None:
+        """Drop the remembered keys (benchmarks start cold with it)."""
+        self._memo.clear()
+        clear_expressions()
 
     def canonical(self, architecture: Architecture) -> Architecture:
         """The simplified, canonically ordered form that predictors see."""
@@ -368,7 +384,9 @@ def _choices_of(template: Sequence[Node]) -> tuple[Choice, ...]:
 
 
 class _NodePlan:
-    """One template node: which decisions it depends on, and the Node for each of their values (memoised)."""
+    """One template node: which decisions it depends on, and the Node for each of their values."""
+
+    LIMIT = 10_000
 
     def __init__(self, template: Node, position: Mapping[Choice, int]) -> None:
         self.op = _place(template.op, position)
@@ -376,22 +394,33 @@ class _NodePlan:
         self.params = [(name, _place(value, position)) for name, value in template.params]
         places = [self.op, *self.inputs, *(value for _, value in self.params)]
         self.depends = tuple(dict.fromkeys(p for p, _ in places if p >= 0))
-        self.single = self.depends[0] if len(self.depends) == 1 else -1
-        self.memo: dict[Any, Node] = {}  # small: one entry for each combination of the decisions it depends on
-        self.constant = None if self.depends else self._make(())
+        self.radices = [len(next(options for p, options in places if p == i)) for i in self.depends]
+        self.memo: dict[Decisions, Node] = {}
+
+    def table(self) -> tuple[int, int, int, list[Node]]:
+        """(first decision, stride, second decision, nodes) for a node of at most two decisions; stride 0: too many.
+
+        Decision -1 means that there is none. Looking a node up is much faster than making it.
+        """
+        if len(self.depends) > 2 or math.prod(self.radices) > self.LIMIT:
+            return -1, 0, -1, []
+        nodes = [
+            self._make(dict(zip(self.depends, made, strict=True))) for made in itertools.product(*map(range, self.radices))
+        ]
+        first, second = (*self.depends, -1, -1)[:2]
+        return first, self.radices[1] if second >= 0 else 1, second, nodes
 
     def build(self, decisions: Decisions) -> Node:
-        if self.constant is not None:
-            return self.constant
-        at: Any = decisions[self.single] if self.single >= 0 else tuple([decisions[i] for i in self.depends])
+        """The node for decisions of the whole space; the last ones made are remembered."""
+        at = tuple([decisions[i] for i in self.depends])
         found = self.memo.get(at)
         if found is None:
-            if len(self.memo) > 10_000:
+            if len(self.memo) > self.LIMIT:
                 self.memo.clear()
             found = self.memo[at] = self._make(decisions)
         return found
 
-    def _make(self, decisions: Decisions) -> Node:
+    def _make(self, decisions: Decisions | Mapping[int, int]) -> Node:
         def value(place: tuple[int, tuple[Any, ...]]) -> Any:
             index, values = place
             return values[decisions[index]] if index >= 0 else values[0]
