@@ -190,13 +190,13 @@ def _edges(architecture: Architecture, placed: Layout, live: list[bool]) -> list
     for (source, target), route in zip(architecture.edges, placed.routes, strict=True):
         faded = "" if live[target] else ' opacity="0.4"'
         x, y = route[-1]
-        points = [*route[:-1], (x, y - 5.0)]  # the line ends inside the arrowhead
+        points = [*route[:-2], (x, route[-2][1] - 5.0), (x, y - 5.0)]  # the line ends inside the arrowhead
         d = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
         for i, (a, b) in enumerate(pairwise(points)):
             if i % 2 == 1:  # a gap between layers
                 bend = 0.5 * (b[1] - a[1])
                 d += f"C{a[0]:.1f} {a[1] + bend:.1f} {b[0]:.1f} {b[1] - bend:.1f} {b[0]:.1f} {b[1]:.1f}"
-            elif abs(b[1] - a[1]) > 0.05 and i < len(points) - 2:
+            elif b[1] - a[1] > 0.05:
                 d += f"V{b[1]:.1f}"
         lines.append(f'<path class="edge" data-from="{source}" data-to="{target}" d="{d}"{faded}/>')
         heads.append(

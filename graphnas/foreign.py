@@ -83,6 +83,8 @@ def load_pickle(
 ) -> Any:
     """Read a pickle in which only the named globals may occur; nothing else is imported, called or built.
 
+    This keeps foreign code out. It does not bound the memory that a file made for that purpose can ask for.
+
     Args:
         source: a file, or its content.
         allowed: full names, as in ``NUMBERS``. What they do when called with hostile arguments is trusted.

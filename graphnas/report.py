@@ -156,7 +156,7 @@ def _curves(runs: Sequence[Run], baseline: Sequence[Run], number: int) -> Iterat
         f"best {metric} so far",
         baseline={label: behind} if behind else None,
         maximise=runs[0].maximise,
-        size=(6.2, 3.4),  # small, so that the text stays readable on a phone
+        size=(5.4, 3.2),  # small, so that the text stays readable on a phone
     )
     yield f"<h3>Search curve</h3>\n<figure>\n{figure_svg(figure, f'curve-{number}')}"
     notes = ["Best validation score against the number of evaluations; the vertical axis leaves out the first 5 %."]
@@ -236,7 +236,7 @@ def _costs(runs: Sequence[Run], number: int) -> Iterator[str]:
             xlabel=name,
             ylabel=runs[0].metric,
             maximise=runs[0].maximise,
-            size=(5.6, 3.5),
+            size=(5.4, 3.2),
         )
         figures.append(f"<figure>\n{figure_svg(figure, f'cost-{number}-{i}')}\n</figure>")
         if len(figures) == _MAX_COSTS:
@@ -279,7 +279,8 @@ def _settings(runs: Sequence[Run]) -> Iterator[str]:
         yield f"<h3>{escape(name, 120)}{f' ({len(members)} repeats)' if len(members) > 1 else ''}</h3>"
         commands = [run.command for run in members if run.command]
         if commands:
-            yield f'<pre class="command">{_block(chr(10).join(commands))}</pre>'
+            lines = "\n".join(commands)
+            yield f'<pre class="command">{_block(lines)}</pre>'
         else:
             yield '<p class="note">No shell command was recorded.</p>'
         yield f'<pre class="settings">{_block(json.dumps(dict(members[0].settings), indent=2, default=str))}</pre>'

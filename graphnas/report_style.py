@@ -36,7 +36,7 @@ td.number,th.number{text-align:right;font-variant-numeric:tabular-nums;padding-r
 td b{font-weight:650}
 small{color:#64748b;font-size:12px}
 figure{margin:12px 0}
-figure svg{display:block;width:100%;max-width:760px;height:auto}
+figure svg{display:block;width:100%;max-width:620px;height:auto}
 .costs{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:8px 24px}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,310px),1fr));gap:16px;margin:14px 0}
 .card{border:1px solid #e2e8f0;border-radius:10px;padding:14px 16px;break-inside:avoid;min-width:0}

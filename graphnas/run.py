@@ -17,7 +17,8 @@ class Run:
 
     Attributes:
         name: shown in the report; runs with one name on the same thing are repeats of each other.
-        settings: what reproduces the run, as JSON values; "on" and "strategy" may be a name or an object with "name".
+        settings: what reproduces the run, as JSON values; "on", "estimator" and "strategy" may be a
+            name or an object with "name".
         trials: in the order in which they were asked for.
         space: what was searched.
         metric: name of what the scores measure.
@@ -37,8 +38,8 @@ class Run:
 
     @property
     def on(self) -> str:
-        """The task or table that the run was scored on; empty when the settings do not say."""
-        return _name(self.settings.get("on"))
+        """The task or table that the run was scored on ("on", else the estimator's name); empty when not given."""
+        return _name(self.settings.get("on")) or _name(self.settings.get("estimator"))
 
     @property
     def strategy(self) -> str:

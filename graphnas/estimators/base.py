@@ -33,6 +33,7 @@ class Estimator(ABC):
         name: for settings and reports.
         space: whose architectures it accepts.
         metric: name of what ``score`` measures ("validation accuracy").
+        maximise: False when the score is the negated metric.
         batch: how many architectures a Search asks for at a time (fixed, so that the trials of a search do
             not depend on the number of workers).
         cheap: evaluation takes microseconds, so worker processes would only cost.
@@ -41,6 +42,7 @@ class Estimator(ABC):
     name: str
     space: Space
     metric: str = "score"
+    maximise: bool = True
     batch: int = 1
     cheap: bool = False
 
@@ -52,8 +54,13 @@ class Estimator(ABC):
         in any process. An exception or NaN marks the trial as failed.
         """
 
-    def test(self, architecture: Architecture) -> dict[str, float]:
-        """Test metrics, read once for the final report; empty when there is no test set."""
+    def test(self, architecture: Architecture, *, seed: int = 0) -> dict[str, float]:
+        """Test metrics, read once for the final report; empty when there is no test set.
+
+        Args:
+            architecture: what the search selected.
+            seed: the seed of the trial that selected it.
+        """
         return {}
 
     def describe(self) -> dict[str, Any]:

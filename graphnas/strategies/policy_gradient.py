@@ -35,9 +35,9 @@ class PolicyGradient(Strategy):
         self,
         space: Space,
         rng: np.random.Generator,
-        learning_rate: float = 0.1,
+        learning_rate: float = 0.3,
         decay: float = 0.9,
-        entropy: float = 0.01,
+        entropy: float = 0.1,
     ) -> None:
         super().__init__(space, rng)
         if learning_rate <= 0 or not 0 <= decay < 1 or entropy < 0:
