@@ -66,7 +66,7 @@ class Architecture:
         GraphnasError: when a node reads itself or a later one, or there is no output.
     """
 
-    __slots__ = ("_decisions", "_hash", "_nodes", "_space", "_key")
+    __slots__ = ("_decisions", "_hash", "_key", "_nodes", "_space")
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         self._nodes: tuple[Node, ...] | None = tuple(nodes)
@@ -159,7 +159,7 @@ class Architecture:
                 for j in nodes[i].inputs:
                     live[j] = True
         index = {}
-        kept = []
+        kept: list[Node] = []
         for i, n in enumerate(nodes):
             if live[i]:
                 index[i] = len(kept)
@@ -201,9 +201,11 @@ class Architecture:
         except (json.JSONDecodeError, RecursionError) as error:
             raise GraphnasError(f"architecture is not valid JSON ({error})") from None
         if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise GraphnasError(f"architecture JSON lacks the field \"format\": \"{FORMAT}\"")
+            raise GraphnasError(f'architecture JSON lacks the field "format": "{FORMAT}"')
         if record.get("version") != VERSION:
-            raise GraphnasError(f"architecture JSON has version {record.get('version')!r}; this release reads {VERSION}")
+            raise GraphnasError(
+                f"architecture JSON has version {record.get('version')!r}; this release reads {VERSION}"
+            )
         entries = record.get("nodes")
         if not isinstance(entries, list):
             raise GraphnasError('architecture JSON lacks the list "nodes"')
@@ -224,7 +226,9 @@ def _read_node(index: int, entry: Any, ops: Iterable[str] | None) -> Node:
     try:
         return Node(entry["op"], tuple(inputs), freeze(params))
     except TypeError:
-        raise GraphnasError(f"node {index} ({entry['op']}) has a parameter that is not a number, text or list") from None
+        raise GraphnasError(
+            f"node {index} ({entry['op']}) has a parameter that is not a number, text or list"
+        ) from None
 
 
 def _trusted(nodes: tuple[tuple[Any, ...], ...]) -> Architecture:
@@ -251,7 +255,9 @@ def validate(nodes: tuple[Node, ...]) -> None:
                     continue
                 raise GraphnasError(f"node {i} ({n.op}) has the input {j!r}, which is not a node index")
             if j < 0 or j >= len(nodes):
-                raise GraphnasError(f"node {i} ({n.op}) reads node {j}, which does not exist (there are {len(nodes)} nodes)")
+                raise GraphnasError(
+                    f"node {i} ({n.op}) reads node {j}, which does not exist (there are {len(nodes)} nodes)"
+                )
             if j >= i:
                 raise GraphnasError(
                     f"node {i} ({n.op}) reads node {j}, which is not earlier: the nodes form a cycle or are not sorted"

@@ -97,7 +97,7 @@ def simplify(nodes: Sequence[Node], semantics: Semantics) -> list[Plain]:
         else:
             sources = [alias[j] for j in inputs]
             if _ZERO in sources:
-                if role == _ORDERED and any([s != _ZERO for s in sources]):
+                if role == _ORDERED and any(s != _ZERO for s in sources):
                     zero = len(made)  # a place cannot be left out, so a zero is written there
                     made.append((min(semantics.zero_ops), (), ()))
                     sources = [zero if s == _ZERO else s for s in sources]
@@ -376,7 +376,8 @@ class _Graph:
         sources, targets = self.sources, self.targets
         while cells < n:
             signatures = [
-                (rank[v], sorted([rank[u] for u in sources[v]]), sorted([rank[u] for u in targets[v]])) for v in range(n)
+                (rank[v], sorted([rank[u] for u in sources[v]]), sorted([rank[u] for u in targets[v]]))
+                for v in range(n)
             ]
             distinct: list[Any] = []
             for s in sorted(signatures):

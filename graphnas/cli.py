@@ -26,7 +26,6 @@ app.command()(report)
 app.command("import")(import_benchmark)
 
 
-
 @app.callback(invoke_without_command=True)
 def overview(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
@@ -115,7 +114,9 @@ def search(
     option: Annotated[list[str] | None, typer.Option(help="Argument of the strategy, NAME=VALUE; repeatable.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Training epochs (tasks).")] = None,
     data: Annotated[float | None, typer.Option(help="Share of the training data, in (0, 1] (tasks).")] = None,
-    size: Annotated[list[str] | None, typer.Option(help="Size of the networks, NAME=VALUE; repeatable (tasks).")] = None,
+    size: Annotated[
+        list[str] | None, typer.Option(help="Size of the networks, NAME=VALUE; repeatable (tasks).")
+    ] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Trainings averaged for a score (tasks).")] = None,
     json_: Json = False,
 ) -> None:
@@ -249,7 +250,9 @@ def show(
         print(json.dumps(record))
         return
     settings = stored.meta["settings"]
-    print(f"{settings['space']}, {settings['strategy']}, seed {settings['seed']}: {stored.meta['stopped'] or 'running'}")
+    print(
+        f"{settings['space']}, {settings['strategy']}, seed {settings['seed']}: {stored.meta['stopped'] or 'running'}"
+    )
     print(f"{len(stored.trials)} trials, {len(failed)} failed, {stored.meta['seconds'] or 0:.1f} s")
     for row in rows:
         decisions = ", ".join(f"{k}={v}" for k, v in row.items() if k not in ("trial", "score", "metrics"))

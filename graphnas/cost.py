@@ -35,7 +35,9 @@ def cost(network: Architecture) -> Cost:
     return Cost(params, macs)
 
 
-def latency(module: nn.Module, inputs: Sequence[Tensor], *, warm_up: int = 5, repeats: int = 30, threads: int = 1) -> float:
+def latency(
+    module: nn.Module, inputs: Sequence[Tensor], *, warm_up: int = 5, repeats: int = 30, threads: int = 1
+) -> float:
     """Median time of a forward pass in evaluation mode on this machine, in milliseconds.
 
     Args:
@@ -128,7 +130,9 @@ class LatencyTable:
         total = 0.0
         for _, _, name in self._nodes(network):
             if name not in self.entries:
-                raise GraphnasError(f"the latency table has no entry {name!r}: measure a network that contains it first")
+                raise GraphnasError(
+                    f"the latency table has no entry {name!r}: measure a network that contains it first"
+                )
             total += self.entries[name]
         return total
 

@@ -153,7 +153,9 @@ def _outcome(future: Future[Outcome], job: Job, time_limit: float | None = None)
     try:
         return future.result()
     except BrokenExecutor as error:
-        raise GraphnasError(f"the executor broke down while trial {job.number} ran ({error}); resume with a new one") from None
+        raise GraphnasError(
+            f"the executor broke down while trial {job.number} ran ({error}); resume with a new one"
+        ) from None
     except (FutureTimeout, TimeoutError):
         return Outcome(job.number, None, time_limit or 0.0, f"killed after the time limit of {time_limit} seconds")
     except ProcessExpired as error:

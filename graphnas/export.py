@@ -96,7 +96,9 @@ def export_onnx(network: Architecture, path: str | Path, module: GraphModule | N
         found = session.run(None, {n: x.numpy() for n, x in zip(names, inputs, strict=True)})[0]
         difference = float(np.abs(found - expected).max())
         if found.shape != expected.shape or difference > 1e-3 * max(1.0, float(np.abs(expected).max())):
-            raise GraphnasError(f"the ONNX network's output differs from PyTorch's by {difference:.3g}; it was not written")
+            raise GraphnasError(
+                f"the ONNX network's output differs from PyTorch's by {difference:.3g}; it was not written"
+            )
     finally:
         built.train(training)
     with replacing(target) as file:

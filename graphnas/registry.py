@@ -9,7 +9,7 @@ A package registers an object under one of the entry point groups ``graphnas.spa
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -25,7 +25,7 @@ GROUPS = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def _entries(kind: str) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUPS[kind])}
 
@@ -35,7 +35,7 @@ def names(kind: str) -> list[str]:
     return sorted(_entries(kind))
 
 
-@lru_cache(maxsize=None)
+@cache
 def find(kind: str, name: str) -> Any:
     """The registered object: a factory for spaces, tasks and tables, a class for strategies and predictors.
 
@@ -48,10 +48,12 @@ def find(kind: str, name: str) -> Any:
     try:
         return entries[name].load()
     except (ImportError, AttributeError) as error:
-        raise GraphnasError(f"{kind} {name!r} is registered as {entries[name].value!r}, which fails to load: {error}") from error
+        raise GraphnasError(
+            f"{kind} {name!r} is registered as {entries[name].value!r}, which fails to load: {error}"
+        ) from error
 
 
-@lru_cache(maxsize=None)
+@cache
 def get_space(name: str) -> Any:
     """The Space of this name; the same object at every call, so that its caches are shared."""
     return find("space", name)()

@@ -110,11 +110,15 @@ def random_baseline(stored: Stored, estimator: Estimator, seeds: int = BASELINE_
         search: Search = replace(settings, seed=seed).search(estimator=estimator)
         result: Result = search.run()
         record = {**search.settings(), "on": settings.on}
-        runs.append(Run("random search", record, result.trials, stored.space, estimator.metric, maximise=estimator.maximise))
+        runs.append(
+            Run("random search", record, result.trials, stored.space, estimator.metric, maximise=estimator.maximise)
+        )
     return runs
 
 
-def report(stores: Sequence[str | Path], output: str | Path, *, baseline: Sequence[str | Path] = (), test: bool = True) -> Path:
+def report(
+    stores: Sequence[str | Path], output: str | Path, *, baseline: Sequence[str | Path] = (), test: bool = True
+) -> Path:
     """Write the HTML report of stored searches.
 
     Args:
@@ -131,7 +135,11 @@ def report(stores: Sequence[str | Path], output: str | Path, *, baseline: Sequen
     for path in stores:
         stored = read(path)
         estimator = stored.settings.estimator() if stored.settings else None
-        found = test_metrics(stored, estimator) if test and estimator else dict((stored.meta.get("test") or {}).get("metrics", {}))
+        found = (
+            test_metrics(stored, estimator)
+            if test and estimator
+            else dict((stored.meta.get("test") or {}).get("metrics", {}))
+        )
         runs.append(as_run(stored, estimator, found))
         if estimator is None or stored.settings is None:
             continue

@@ -155,7 +155,9 @@ class Search:
         self.command = dict(command or {})
         self._strategy_given = strategy
         self._options = dict(options or {})
-        self.strategy_name = strategy if isinstance(strategy, str) else getattr(strategy, "__name__", type(strategy).__name__)
+        self.strategy_name = (
+            strategy if isinstance(strategy, str) else getattr(strategy, "__name__", type(strategy).__name__)
+        )
         self._make_strategy()  # so that wrong options are told before anything runs
 
     def _make_strategy(self) -> Strategy:
@@ -166,7 +168,7 @@ class Search:
             return given
         factory = registry.find("strategy", given) if isinstance(given, str) else given
         try:
-            return factory(self.space, np.random.default_rng(self.seed), **self._options)  # type: ignore[no-any-return]
+            return factory(self.space, np.random.default_rng(self.seed), **self._options)
         except TypeError as error:
             raise GraphnasError(f"strategy {self.strategy_name!r} does not take these options: {error}") from None
 
@@ -295,7 +297,7 @@ class _Run:
             number += 1
         new = self._trials(jobs, keys)
         self.result.trials.extend(new)
-        told = []
+        told: list[Trial] = []
         for is_new, at in slots:
             trial = self.result.trials[at]
             if is_new:
@@ -351,7 +353,9 @@ def _trial(outcome: Outcome, job: Job, key: str) -> Trial:
     evaluation = outcome.evaluation
     if evaluation is None:
         nan = math.nan
-        return Trial(job.number, job.architecture, key, "failed", nan, {}, job.seed, 0.0, outcome.seconds, outcome.error)
+        return Trial(
+            job.number, job.architecture, key, "failed", nan, {}, job.seed, 0.0, outcome.seconds, outcome.error
+        )
     return Trial(
         job.number,
         job.architecture,
@@ -367,7 +371,15 @@ def _trial(outcome: Outcome, job: Job, key: str) -> Trial:
 
 def _duplicate(trial: Trial, architecture: Architecture) -> Trial:
     return Trial(
-        trial.number, architecture, trial.key, "duplicate", trial.score, trial.metrics, trial.seed, trial.cost, trial.seconds
+        trial.number,
+        architecture,
+        trial.key,
+        "duplicate",
+        trial.score,
+        trial.metrics,
+        trial.seed,
+        trial.cost,
+        trial.seconds,
     )
 
 

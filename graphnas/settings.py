@@ -50,7 +50,9 @@ class Settings:
         """Settings from the JSON object that ``record`` made."""
         known = {f.name for f in fields(cls)}
         if not isinstance(record, Mapping) or set(record) - known or not {"space", "on"} <= set(record):
-            raise GraphnasError("the store was written from Python: continue it there, with the same Search(..., store=...)")
+            raise GraphnasError(
+                "the store was written from Python: continue it there, with the same Search(..., store=...)"
+            )
         return cls(**record)
 
     def record(self) -> dict[str, Any]:

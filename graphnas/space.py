@@ -241,7 +241,9 @@ class Space:
             table = self.representatives
             return Architecture.of_space(self, tuple(table[int(rng.random() * len(table))].tolist()))
         for _ in range(_MAX_TRIES):
-            made = tuple([int(u * r) for u, r in zip(rng.random(len(self.radices)).tolist(), self.radices, strict=True)])
+            made = tuple(
+                [int(u * r) for u, r in zip(rng.random(len(self.radices)).tolist(), self.radices, strict=True)]
+            )
             if self.is_valid(made):
                 return Architecture.of_space(self, made)
         raise GraphnasError(f"space {self.name!r}: no valid architecture in {_MAX_TRIES} random draws")
@@ -263,7 +265,9 @@ class Space:
             made = (*decisions[:i], other, *decisions[i + 1 :])
             if self.is_valid(made):
                 return Architecture.of_space(self, made)
-        near = [a for a in self.neighbours(architecture) if group is None or self._group_of_change(decisions, a) == group]
+        near = [
+            a for a in self.neighbours(architecture) if group is None or self._group_of_change(decisions, a) == group
+        ]
         if not near:
             raise GraphnasError(f"{architecture!r:.80} has no valid neighbour in space {self.name!r}")
         return near[int(rng.random() * len(near))]
@@ -405,7 +409,8 @@ class _NodePlan:
         if len(self.depends) > 2 or math.prod(self.radices) > self.LIMIT:
             return -1, 0, -1, []
         nodes = [
-            self._make(dict(zip(self.depends, made, strict=True))) for made in itertools.product(*map(range, self.radices))
+            self._make(dict(zip(self.depends, made, strict=True)))
+            for made in itertools.product(*map(range, self.radices))
         ]
         first, second = (*self.depends, -1, -1)[:2]
         return first, self.radices[1] if second >= 0 else 1, second, nodes

@@ -60,7 +60,9 @@ class Store:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise GraphnasError(f"store {self.path} is in use by another search; wait for it or choose another") from None
+            raise GraphnasError(
+                f"store {self.path} is in use by another search; wait for it or choose another"
+            ) from None
         except OSError as error:
             raise GraphnasError(f"store {self.path} cannot be written: {error.strerror or error}") from None
 
@@ -91,7 +93,9 @@ class Store:
                     connection.execute("COMMIT")
             return connection
         except sqlite3.DatabaseError as error:
-            raise GraphnasError(f"{self.path} is not a readable graphnas store ({error}); choose another file") from None
+            raise GraphnasError(
+                f"{self.path} is not a readable graphnas store ({error}); choose another file"
+            ) from None
 
     def close(self) -> None:
         """Close the file and let others write."""
@@ -164,6 +168,8 @@ class Store:
             architecture = space.decode([int(d) for d in decisions.split(",")] if decisions else [])
             values: Mapping[str, float] = json.loads(metrics)
         except (ValueError, AttributeError, GraphnasError) as problem:
-            raise GraphnasError(f"trial {number} of store {self.path} does not fit space {space.name!r}: {problem}") from None
+            raise GraphnasError(
+                f"trial {number} of store {self.path} does not fit space {space.name!r}: {problem}"
+            ) from None
         found = float("nan") if score is None else float(score)
         return Trial(number, architecture, key, status, found, dict(values), seed, cost, seconds, error)

@@ -136,7 +136,9 @@ def from_matrix(matrix: np.ndarray | Sequence[Sequence[int]], ops: Sequence[str]
     table = np.asarray(matrix)
     n = len(ops)
     if table.shape != (n, n) or not 2 <= n <= MAX_VERTICES:
-        raise GraphnasError(f"a NAS-Bench-101 matrix of shape {table.shape} does not fit {n} labels (2 to 7 are allowed)")
+        raise GraphnasError(
+            f"a NAS-Bench-101 matrix of shape {table.shape} does not fit {n} labels (2 to 7 are allowed)"
+        )
     if np.any(np.tril(table)) or not np.all((table == 0) | (table == 1)):
         raise GraphnasError("a NAS-Bench-101 matrix must be strictly upper triangular with entries 0 and 1")
     if ops[0] != "input" or ops[-1] != "output":

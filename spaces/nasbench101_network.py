@@ -29,9 +29,7 @@ def vertex_channels(inputs: int, outputs: int, matrix: np.ndarray) -> list[int]:
     return channels
 
 
-def build(
-    matrix: np.ndarray, ops: Sequence[str], signature: Signature, *, channels: int, cells: int
-) -> Architecture:
+def build(matrix: np.ndarray, ops: Sequence[str], signature: Signature, *, channels: int, cells: int) -> Architecture:
     """Stem, three stacks of ``cells`` cells with max pooling and doubled channels between them, mean, classifier."""
     b = Builder()
     x = b.add(INPUT, name="x", shape=signature.input)
@@ -48,9 +46,7 @@ def build(
     return b.finish(b.add("linear", [x], features=signature.outputs, name="head.classifier"))
 
 
-def _cell(
-    b: Builder, matrix: np.ndarray, ops: Sequence[str], x: int, inputs: int, outputs: int, name: str
-) -> int:
+def _cell(b: Builder, matrix: np.ndarray, ops: Sequence[str], x: int, inputs: int, outputs: int, name: str) -> int:
     last = len(matrix) - 1
     channels = vertex_channels(inputs, outputs, matrix)
     value: dict[int, int] = {0: x}

@@ -57,17 +57,23 @@ def from_string(text: str) -> Architecture:
         GraphnasError: another form, or an unknown operation.
     """
     rows = text.strip().split("+")
-    decisions = {}
+    decisions: dict[tuple[int, int], int] = {}
+    repeated = False
     for target, row in enumerate(rows, start=1):
         for cell in row.strip("|").split("|"):
             op, _, source = cell.partition("~")
             if op not in OPS:
                 raise unknown("operation", op, OPS)
             if not source.isdigit():
-                raise GraphnasError(f"{cell!r} in the architecture string {text!r} lacks its source, as in 'skip_connect~0'")
+                raise GraphnasError(
+                    f"{cell!r} in the architecture string {text!r} lacks its source, as in 'skip_connect~0'"
+                )
+            repeated = repeated or (int(source), target) in decisions
             decisions[int(source), target] = OPS.index(op)
-    if set(decisions) != set(EDGES):
-        raise GraphnasError(f"the architecture string {text!r} does not have the edges 0>1, 0>2, 1>2, 0>3, 1>3, 2>3")
+    if repeated or set(decisions) != set(EDGES):
+        raise GraphnasError(
+            f"the architecture string {text!r} does not have each of the edges 0>1, 0>2, 1>2, 0>3, 1>3, 2>3 once"
+        )
     return space().decode([decisions[edge] for edge in EDGES])
 
 

@@ -64,7 +64,8 @@ def _cell(b: Builder, architecture: Architecture, x: int, name: str) -> int:
         if n.op == INPUT:
             index.append(x)
         elif n.op == OUTPUT:
-            return index[n.inputs[0]]
+            result: int = index[n.inputs[0]]
+            return result
         else:
             inputs = [index[j] for j in n.inputs]
             op = _FUNCTIONS.get(n.op, n.op)

@@ -69,9 +69,7 @@ def test_search_resume_show_report_on_a_table(cli: Cli, table_store: Path, tmp_p
     assert code == 0
     assert resumed["trials"] == 90
 
-    whole = json.loads(
-        cli("search", "nasbench_graph", "--on", "nasbench_graph/cora", "--budget", 90, "--json")[1]
-    )
+    whole = json.loads(cli("search", "nasbench_graph", "--on", "nasbench_graph/cora", "--budget", 90, "--json")[1])
     assert whole["best"] == resumed["best"]
 
     page = tmp_path / "report.html"
@@ -107,7 +105,18 @@ def test_export_writes_each_form(cli: Cli, tmp_path: Path) -> None:
 
     store = tmp_path / "run.db"
     code, _, err = cli(
-        "search", "nasbench_graph", "--on", "karate", "--budget", 3, "--epochs", 5, "--size", "channels=8", "--store", store
+        "search",
+        "nasbench_graph",
+        "--on",
+        "karate",
+        "--budget",
+        3,
+        "--epochs",
+        5,
+        "--size",
+        "channels=8",
+        "--store",
+        store,
     )
     assert code == 0, err
     for form in ("json", "svg", "dot"):
@@ -187,7 +196,15 @@ def test_a_mistake_is_told_in_one_line(
 @pytest.mark.parametrize(
     ("nodes", "message"),
     [
-        ([{"op": "input"}, {"op": "sum", "inputs": [2]}, {"op": "sum", "inputs": [1]}, {"op": "output", "inputs": [1]}], "cycle"),
+        (
+            [
+                {"op": "input"},
+                {"op": "sum", "inputs": [2]},
+                {"op": "sum", "inputs": [1]},
+                {"op": "output", "inputs": [1]},
+            ],
+            "cycle",
+        ),
         ([{"op": "input"}, {"op": "output", "inputs": [7]}], "does not exist"),
         ([{"op": "input"}, {"op": "conv 3", "inputs": [0]}, {"op": "output", "inputs": [1]}], "op name"),
         ([{"op": "input"}], "needs a node with op 'output'"),

@@ -52,7 +52,15 @@ class Weighted(Estimator):
 
 def trials_of(result: Result) -> list[tuple[object, ...]]:
     return [
-        (t.number, SPACE.encode(t.architecture), t.key, t.status, None if t.score != t.score else t.score, t.metrics, t.seed)
+        (
+            t.number,
+            SPACE.encode(t.architecture),
+            t.key,
+            t.status,
+            None if t.score != t.score else t.score,
+            t.metrics,
+            t.seed,
+        )
         for t in result.trials
     ]
 
@@ -185,7 +193,9 @@ def test_any_executor_serves() -> None:
     assert trials_of(alone) == trials_of(pooled)
 
 
-@pytest.mark.parametrize(("behaviour", "message"), [("hang", "time limit of 1.5 seconds"), ("die", "worker process died")])
+@pytest.mark.parametrize(
+    ("behaviour", "message"), [("hang", "time limit of 1.5 seconds"), ("die", "worker process died")]
+)
 def test_a_trial_that_hangs_or_kills_its_worker_costs_only_itself(behaviour: str, message: str) -> None:
     estimator = Weighted(batch=4, behaviour=behaviour)
     result = Search(SPACE, estimator, "random", budget=12, seed=7, workers=2, time_limit=1.5).run()

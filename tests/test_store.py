@@ -54,7 +54,13 @@ def test_trials_come_back_exactly(tmp_path: Path) -> None:
         assert store.get("absent", 7) == 7
         assert len(store) == 40
     for a, b in zip(written, read, strict=True):
-        assert (a.number, a.architecture, a.key, a.status, a.metrics) == (b.number, b.architecture, b.key, b.status, b.metrics)
+        assert (a.number, a.architecture, a.key, a.status, a.metrics) == (
+            b.number,
+            b.architecture,
+            b.key,
+            b.status,
+            b.metrics,
+        )
         assert (a.seed, a.cost, a.seconds, a.error) == (b.seed, b.cost, b.seconds, b.error)
         assert a.score == b.score or (math.isnan(a.score) and math.isnan(b.score))
 
@@ -106,22 +112,23 @@ def test_damage_gives_one_sentence(where: float, tmp_path: Path) -> None:
     at = int(where * len(content))
     content[at : at + 3000] = random.Random(0).randbytes(3000)
     path.write_bytes(bytes(content))
-    with pytest.raises(GraphnasError) as error:
-        with Store(path, read_only=True) as store:
-            list(store.trials(SPACE))
+    with pytest.raises(GraphnasError) as error, Store(path, read_only=True) as store:
+        list(store.trials(SPACE))
     assert "\n" not in str(error.value)
     truncated = tmp_path / "b.db"
     truncated.write_bytes(bytes(content[: len(content) // 3]))
-    with pytest.raises(GraphnasError):
-        with Store(truncated, read_only=True) as store:
-            list(store.trials(SPACE))
+    with pytest.raises(GraphnasError), Store(truncated, read_only=True) as store:
+        list(store.trials(SPACE))
 
 
 def test_trials_of_another_space_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     with Store(path) as store:
         store.write(trial(0), SPACE.encode(trial(0).architecture))
-    with Store(path, read_only=True) as store, pytest.raises(GraphnasError, match="does not fit space 'nasbench_graph'"):
+    with (
+        Store(path, read_only=True) as store,
+        pytest.raises(GraphnasError, match="does not fit space 'nasbench_graph'"),
+    ):
         list(store.trials(get_space("nasbench_graph")))
 
 
@@ -188,6 +195,8 @@ def test_killed_twenty_times_it_still_gets_the_same_trials(tmp_path: Path) -> No
     assert kills == 20 or grown[-1] == 120
     assert grown == sorted(grown), "a committed trial was lost"
     assert sum(0 < g < 120 for g in grown) >= 8, f"too few kills hit the middle of the search: {grown}"
-    done = subprocess.run([sys.executable, program, killed], check=True, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, program, killed], check=True, env=environment, capture_output=True, text=True
+    )
     assert done.stdout.strip() == "120"
     assert rows(killed) == rows(whole)

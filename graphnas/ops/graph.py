@@ -78,9 +78,7 @@ rule("torch_geometric.nn.GINConv", _gin_shape, _gin_cost)
 
 
 def _convolution(name: str, params: Params, inputs: Shapes, **arguments: Any) -> Layer:
-    return layer(
-        f"torch_geometric.nn.{name}", in_channels=inputs[0][1], out_channels=params["features"], **arguments
-    )
+    return layer(f"torch_geometric.nn.{name}", in_channels=inputs[0][1], out_channels=params["features"], **arguments)
 
 
 @layer_op("gcn")

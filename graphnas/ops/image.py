@@ -92,9 +92,7 @@ def conv_bn(params: Params, inputs: Shapes) -> Layer:
 @layer_op("pool_conv")
 def pool_conv(params: Params, inputs: Shapes) -> Layer:
     """2x2 average pooling and a 1x1 convolution: the short cut of NAS-Bench-201's residual reduction."""
-    return sequential(
-        layer("torch.nn.AvgPool2d", kernel_size=2, stride=2), convolution(inputs, params["channels"], 1)
-    )
+    return sequential(layer("torch.nn.AvgPool2d", kernel_size=2, stride=2), convolution(inputs, params["channels"], 1))
 
 
 @layer_op("max_pool_2x2")

@@ -110,7 +110,7 @@ def rule(target: str, shape: ShapeRule, cost: CostRule | None = None) -> None:
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)  # type: ignore[return-value]
+    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def _window(arguments: Mapping[str, Any], height: int, width: int, default_stride: Any) -> tuple[int, int]:

@@ -80,5 +80,5 @@ class Strategy(ABC):
         """State beyond the random generator, as JSON values."""
         return {}
 
-    def _load(self, state: dict[str, Any]) -> None:
+    def _load(self, state: dict[str, Any]) -> None:  # noqa: B027 (a strategy may have no state)
         """The inverse of ``_state``."""

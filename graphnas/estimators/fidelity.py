@@ -1,0 +1,99 @@
+"""How much training an architecture gets, and how it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from graphnas.errors import GraphnasError, unknown
+
+OPTIMISERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine")
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How much training: the axes along which an estimate is made cheaper.
+
+    Attributes:
+        epochs: passes over the training data, at most.
+        data: part of the training data, in (0, 1].
+        size: overrides of the Space's ``network_size`` (channels, cells, ...).
+    """
+
+    epochs: int
+    data: float = 1.0
+    size: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise GraphnasError(f"the number of epochs is {self.epochs}; it must be at least 1")
+        if not 0 < self.data <= 1:
+            raise GraphnasError(f"the share of the training data is {self.data}; it must be above 0 and at most 1")
+        object.__setattr__(self, "size", dict(self.size))
+
+    @classmethod
+    def for_kind(cls, kind: str) -> Fidelity:
+        """The default of a kind of task: 30 epochs for images, 200 for nodes (Kipf & Welling, 2017, section 5.2)."""
+        return cls(epochs=200 if kind == "node" else 30)
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        optimiser: "sgd" (with Nesterov momentum), "adam" or "adamw".
+        learning_rate: at the start.
+        weight_decay: L2 penalty on all parameters (decoupled for adamw).
+        momentum: of sgd.
+        schedule: "constant", or "cosine" from the learning rate to zero over all epochs, without restarts
+            (Loshchilov & Hutter, 2017, equation 5); it changes after every epoch.
+        clip: largest norm of the gradient; None does not clip.
+        patience: stop after this many epochs without a better validation metric; None never stops early.
+    """
+
+    optimiser: str = "sgd"
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    schedule: str = "cosine"
+    clip: float | None = 5.0
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.optimiser not in OPTIMISERS:
+            raise unknown("optimiser", self.optimiser, OPTIMISERS)
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES)
+        if not self.learning_rate > 0:
+            raise GraphnasError(f"the learning rate is {self.learning_rate}; it must be positive")
+        if not self.weight_decay >= 0:
+            raise GraphnasError(f"the weight decay is {self.weight_decay}; it must be 0 or more")
+        if not 0 <= self.momentum < 1:
+            raise GraphnasError(f"the momentum is {self.momentum}; it must be at least 0 and below 1")
+        if self.clip is not None and not self.clip > 0:
+            raise GraphnasError(f"the gradient is clipped at {self.clip}; the norm must be positive, or None")
+        if self.patience is not None and self.patience < 1:
+            raise GraphnasError(f"the patience is {self.patience}; it must be at least 1 epoch, or None")
+
+    @classmethod
+    def for_kind(cls, kind: str) -> Recipe:
+        """The default of a kind of task.
+
+        Nodes: Adam, learning rate 0.01, weight decay 5e-4, as Kipf & Welling (2017, section 5.1). Images: SGD with
+            Nesterov momentum 0.9, cosine schedule and weight decay 5e-4, as NAS-Bench-201 (Dong & Yang, 2020, section
+            2.2).
+        """
+        if kind == "node":
+            return cls("adam", learning_rate=0.01, schedule="constant", clip=None)
+        return cls()
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
