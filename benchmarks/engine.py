@@ -77,10 +77,14 @@ def main() -> None:
         print(json.dumps(measure(sys.argv[1], sys.argv[2] == "store")))
         return
     yard = bare()
-    print(f"{'strategy':<16}{'kept in':<9}{'fresh /s':>10}{'of bare':>9}{'target':>9}{'long /s':>10}{'marginal':>10}{'MB':>7}")
+    print(
+        f"{'strategy':<16}{'kept in':<9}{'fresh /s':>10}{'of bare':>9}{'target':>9}{'long /s':>10}{'marginal':>10}{'MB':>7}"
+    )
     for durable in ("memory", "store"):
         for strategy in ("random", "local_search", "evolution", "policy_gradient"):
-            done = subprocess.run([sys.executable, __file__, strategy, durable], check=True, capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, __file__, strategy, durable], check=True, capture_output=True, text=True
+            )
             row = json.loads(done.stdout)
             target = STORE_TARGET if durable == "store" else TARGETS.get(strategy, 0)
             print(

@@ -39,8 +39,8 @@ def check_estimator(
     chosen = [estimator.space.sample(rng) for _ in range(3)] if architectures is None else list(architectures)
     expect(estimator.batch >= 1, f"batch is {estimator.batch}; it must be at least 1")
     described = _described(estimator)
+    found = [estimator.evaluate(a, seed=seed) for a in chosen]  # unwatched: imports at first use may draw random names
     with global_randomness_untouched(f"estimator {estimator.name!r}"):
-        found = [estimator.evaluate(a, seed=seed) for a in chosen]
         again = [estimator.evaluate(a, seed=seed) for a in reversed(chosen)][::-1]
     for a, first, second in zip(chosen, found, again, strict=True):
         _evaluation(first, a)

@@ -40,6 +40,7 @@ def check_predictor(
     scores = np.array([objective.evaluate(a, seed=0).score for a in known])
     asked = [space.sample(rng) for _ in range(test)]
     _refusals(make, known, scores, asked)
+    _predict(make().fit(known, scores), asked)  # modules that are imported at first use may draw random names
     with global_randomness_untouched("the predictor"):
         fitted = make()
         expect(fitted.fit(known, scores) is fitted, "fit must return the predictor itself")
@@ -55,7 +56,7 @@ def check_predictor(
         renamed, _ = _predict(fitted, [shuffled(Architecture(a.nodes), rng) for a in asked])
         close = np.allclose(renamed, mean, rtol=0, atol=1e-5 * spread)
         expect(close, "isomorphic writings must get equal predictions")
-    _saving(fitted, asked, (mean, std))
+    _saving(fitted, space, asked, (mean, std))
     _constant(make, known, asked)
 
 
@@ -115,11 +116,13 @@ def _constant(make: Make, known: list[Architecture], asked: list[Architecture]) 
     expect(np.allclose(mean, 0.25, atol=1e-3), "constant targets must be refused or predicted, not turned into others")
 
 
-def _saving(fitted: Any, asked: list[Architecture], expected: tuple[np.ndarray, np.ndarray]) -> None:
+def _saving(fitted: Any, space: Space, asked: list[Architecture], expected: tuple[np.ndarray, np.ndarray]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "predictor"
         fitted.save(path)
         # A writer may add the suffix of its format.
         files = [p for p in Path(folder).iterdir() if p.name.startswith("predictor")]
         expect(len(files) == 1, f"save must write one file and leave nothing else, not {[p.name for p in files]}")
-        _equal(_predict(type(fitted).load(files[0]), asked), expected, "a loaded predictor must predict the same")
+        _equal(
+            _predict(type(fitted).load(files[0], space), asked), expected, "a loaded predictor must predict the same"
+        )
