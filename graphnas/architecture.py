@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -183,7 +184,10 @@ class Architecture:
             {"op": n.op, "inputs": list(n.inputs), **({"params": dict(n.params)} if n.params else {})}
             for n in self.nodes
         ]
-        return json.dumps({"format": FORMAT, "version": VERSION, "nodes": nodes})
+        try:
+            return json.dumps({"format": FORMAT, "version": VERSION, "nodes": nodes}, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise GraphnasError(f"the architecture has a parameter that JSON cannot hold ({error})") from None
 
     @classmethod
     def from_json(cls, text: str, ops: Iterable[str] | None = None) -> Architecture:
@@ -197,8 +201,8 @@ class Architecture:
             GraphnasError: not JSON, not this format, a cycle, a dangling input or an unknown op.
         """
         try:
-            record = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+            record = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        except (ValueError, RecursionError) as error:
             raise GraphnasError(f"architecture is not valid JSON ({error})") from None
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise GraphnasError(f'architecture JSON lacks the field "format": "{FORMAT}"')
@@ -210,6 +214,17 @@ class Architecture:
         if not isinstance(entries, list):
             raise GraphnasError('architecture JSON lacks the list "nodes"')
         return cls(_read_node(i, entry, ops) for i, entry in enumerate(entries))
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large")
+    return value
 
 
 def _read_node(index: int, entry: Any, ops: Iterable[str] | None) -> Node:
@@ -225,7 +240,7 @@ def _read_node(index: int, entry: Any, ops: Iterable[str] | None) -> Node:
         raise unknown(f"op of node {index}:", entry["op"], ops)
     try:
         return Node(entry["op"], tuple(inputs), freeze(params))
-    except TypeError:
+    except (TypeError, RecursionError):
         raise GraphnasError(
             f"node {index} ({entry['op']}) has a parameter that is not a number, text or list"
         ) from None

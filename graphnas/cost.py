@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -159,7 +160,9 @@ class LatencyTable:
             entries = {str(k): float(v) for k, v in record["milliseconds"].items()}
             if record["format"] != TABLE_FORMAT:
                 raise KeyError("format")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if not all(0 <= v < math.inf for v in entries.values()):
+                raise ValueError("a latency is negative or not finite")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise GraphnasError(f"{path} is not a latency table that graphnas wrote ({error!r})") from None
         return cls(entries, str(record.get("device", "unknown")))
 

@@ -58,7 +58,7 @@ class Expressions:
                 signature = (op, params, -2 if ordered else -1, *children)  # no number is negative
             found = numbers.get(signature)
             if found is None:
-                found = self._number(signature, op, params, len(inputs), op in ordered_ops)
+                found = self._number(signature, op, params, len(inputs), len(inputs) != 1 and op in ordered_ops)
             mine.append(found)
         sinks = []
         shared = []

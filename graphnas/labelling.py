@@ -16,11 +16,19 @@ def label_of(op: str, params: tuple[Any, ...]) -> str:
         return op
     found = _labels.get((op, params))
     if found is None:
-        # 1, 1.0 and True are equal as dictionary keys, so their text must be equal too.
-        found = op + repr(tuple((k, float(v) if isinstance(v, (bool, int)) else v) for k, v in params))
+        found = op + repr(_plain(params))
         if len(_labels) < 100_000:
             _labels[op, params] = found
     return found
+
+
+def _plain(value: Any) -> Any:
+    """The value with 1.0 and True written as 1: they are equal, so their text must be equal too."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
+        return int(value)
+    return value
 
 
 class Leaf:

@@ -62,6 +62,7 @@ def simplify(nodes: Sequence[Node], semantics: Semantics) -> list[Plain]:
     alias: list[int] = []  # for every node what stands for it in ``made``, or _ZERO
     made: list[Plain] = []
     known: dict[Plain, int] = {}
+    zero = _ZERO
     for op, inputs, params in nodes:
         role = roles.get(op, 0)
         if not inputs:
@@ -90,8 +91,9 @@ def simplify(nodes: Sequence[Node], semantics: Semantics) -> list[Plain]:
             sources = [alias[j] for j in inputs]
             if _ZERO in sources:
                 if role == _ORDERED and any(s != _ZERO for s in sources):
-                    zero = len(made)  # a place cannot be left out, so a zero is written there
-                    made.append((min(semantics.zero_ops), (), ()))
+                    if zero == _ZERO:  # a place cannot be left out, so a zero is written there
+                        zero = len(made)
+                        made.append((min(semantics.zero_ops, default="zero"), (), ()))
                     sources = [zero if s == _ZERO else s for s in sources]
                 else:
                     sources = [s for s in sources if s != _ZERO]
@@ -102,7 +104,9 @@ def simplify(nodes: Sequence[Node], semantics: Semantics) -> list[Plain]:
                 if op in semantics.drop_input_ops:
                     sources = [s for s in sources if made[s][0] != INPUT] or sources[:1]
                 if op in semantics.flatten:
-                    sources = [t for s in sources for t in (made[s][1] if made[s][0] == op else (s,))]
+                    sources = [
+                        t for s in sources for t in (made[s][1] if made[s][0] == op and made[s][2] == params else (s,))
+                    ]
                 if len(sources) == 1:
                     alias.append(sources[0])
                     continue

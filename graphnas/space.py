@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from graphnas.architecture import Architecture, Node
 from graphnas.canonical import Semantics, canonical, clear_expressions, key
-from graphnas.errors import GraphnasError
+from graphnas.errors import GraphnasError, unknown
 from graphnas.template import Choice, Decisions, NodePlan, Pick, choices_of
 
 __all__ = ["Choice", "Decisions", "Pick", "Space"]
@@ -38,6 +39,9 @@ class Space:
         accepts: the kinds of Task signature that ``network`` can serve.
         count: the exact number of architectures where enumeration would be slow.
         order: the choices in the order of the decisions; by default the order of first appearance.
+        recover: rewrites an architecture of the space that is written otherwise (pruned, relabelled) in the form of the
+            template; needed where the space is too large to find it by its key.
+        description: one line for lists.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Space:
         accepts: Sequence[str] = (),
         count: int | None = None,
         order: Sequence[Choice] = (),
+        recover: Callable[[Architecture], Architecture] | None = None,
         description: str = "",
     ) -> None:
         self.name = name
@@ -65,6 +70,7 @@ class Space:
         self._network = network
         self._valid = valid
         self._count = count
+        self._recover = recover
         self.choices: tuple[Choice, ...] = tuple(order) or choices_of(self.template)
         missing = set(choices_of(self.template)) - set(self.choices)
         if missing:
@@ -93,7 +99,10 @@ class Space:
         Raises:
             GraphnasError: wrong number, out of range, or against the validity rule.
         """
-        made = tuple(int(d) for d in decisions)
+        try:
+            made = tuple(index(d) for d in decisions)
+        except TypeError:
+            raise GraphnasError(f"decisions must be whole numbers, not {list(decisions)!r:.100}") from None
         if len(made) != len(self.radices):
             raise GraphnasError(f"space {self.name!r} has {len(self.radices)} decisions, but {len(made)} are given")
         for d, c in zip(made, self.choices, strict=True):
@@ -132,15 +141,19 @@ class Space:
         found = self._match(architecture.nodes)
         if found is not None and self.is_valid(found):
             return found
+        if self._recover is not None:
+            known = self._recover(architecture).decisions_in(self)
+            if known is not None:
+                return known
         if self.enumerable:
             if self._by_key is None:
-                index: dict[str, Decisions] = {}
+                by_key: dict[str, Decisions] = {}
                 for a in self.enumerate():
-                    index.setdefault(self.key(a), self.encode(a))
-                self._by_key = index
-            by_key = self._by_key.get(key(architecture.nodes, self.semantics))
-            if by_key is not None:
-                return by_key
+                    by_key.setdefault(self.key(a), self.encode(a))
+                self._by_key = by_key
+            found = self._by_key.get(key(architecture.nodes, self.semantics))
+            if found is not None:
+                return found
         raise GraphnasError(f"the architecture is not a member of space {self.name!r}: {architecture!r:.120}")
 
     def _match(self, nodes: Sequence[Node]) -> Decisions | None:
@@ -328,9 +341,17 @@ class Space:
             raise GraphnasError(
                 f"space {self.name!r} builds networks for {' or '.join(self.accepts)} tasks, not for {signature.kind!r}"
             )
-        for name in size:
-            if name not in self.network_size:
-                from graphnas.errors import unknown
-
-                raise unknown(f"size of {self.name} networks", name, self.network_size)
+        for name, value in size.items():
+            self._check_size(name, value)
         return self._network(architecture, signature, **{**self.network_size, **size})
+
+    def _check_size(self, name: str, value: Any) -> None:
+        """A size is of the kind of its default: a count of at least 1, or a share from 0 to below 1."""
+        if name not in self.network_size:
+            raise unknown(f"size of {self.name} networks", name, self.network_size)
+        if isinstance(self.network_size[name], int):
+            fits, wanted = isinstance(value, int) and value >= 1, "a whole number of at least 1"
+        else:
+            fits, wanted = isinstance(value, (int, float)) and 0 <= value < 1, "a number from 0 to below 1"
+        if isinstance(value, bool) or not fits:
+            raise GraphnasError(f"size {name} of {self.name} networks must be {wanted}, not {value!r}")

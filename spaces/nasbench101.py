@@ -63,6 +63,7 @@ def _space_of(vertices: int, name: str, count: int | None) -> Space:
         network=_network,
         size={"channels": 128, "cells": 3},
         accepts=("image",),
+        recover=_recover if vertices == MAX_VERTICES else None,
         description="image cell of up to 7 vertices and 9 edges (NAS-Bench-101)",
     )
 
@@ -114,6 +115,10 @@ def _network(architecture: Architecture, signature: Signature, *, channels: int,
     return build(matrix, ops, signature, channels=channels, cells=cells)
 
 
+def _recover(architecture: Architecture) -> Architecture:
+    return from_matrix(*to_matrix(architecture))
+
+
 def prune(architecture: Architecture) -> Architecture:
     """The cell without the vertices that are not on a path from input to output."""
     dead: set[int] = set()
@@ -133,7 +138,10 @@ def from_matrix(matrix: np.ndarray | Sequence[Sequence[int]], ops: Sequence[str]
     Raises:
         GraphnasError: wrong shape, not upper triangular, unknown labels, more than 9 edges, or no path.
     """
-    table = np.asarray(matrix)
+    try:
+        table = np.asarray(matrix)
+    except ValueError:
+        raise GraphnasError("a NAS-Bench-101 matrix must have rows of equal length") from None
     n = len(ops)
     if table.shape != (n, n) or not 2 <= n <= MAX_VERTICES:
         raise GraphnasError(

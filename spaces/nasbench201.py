@@ -64,7 +64,7 @@ def from_string(text: str) -> Architecture:
             op, _, source = cell.partition("~")
             if op not in OPS:
                 raise unknown("operation", op, OPS)
-            if not source.isdigit():
+            if source not in ("0", "1", "2"):
                 raise GraphnasError(
                     f"{cell!r} in the architecture string {text!r} lacks its source, as in 'skip_connect~0'"
                 )

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from graphnas.architecture import Architecture, node
 from graphnas.canonical import Semantics
+from graphnas.errors import GraphnasError
 from graphnas.space import Choice, Decisions, Space
 from spaces.skeletons import graph_cell
 
@@ -72,4 +73,6 @@ def to_number(architecture: Architecture) -> int:
 
 def from_number(number: int) -> Architecture:
     """The architecture of a number in the benchmark's own writing."""
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise GraphnasError(f"a NAS-Bench-Graph number is a whole number, not {number!r}")
     return space().decode([number // 10_000, *(number // 10**k % 10 for k in (3, 2, 1, 0))])

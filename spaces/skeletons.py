@@ -64,8 +64,7 @@ def _cell(b: Builder, architecture: Architecture, x: int, name: str) -> int:
         if n.op == INPUT:
             index.append(x)
         elif n.op == OUTPUT:
-            result: int = index[n.inputs[0]]
-            return result
+            return index[n.inputs[0]] if n.inputs else b.add("zero", [x])
         else:
             inputs = [index[j] for j in n.inputs]
             op = _FUNCTIONS.get(n.op, n.op)

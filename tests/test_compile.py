@@ -63,7 +63,7 @@ def test_nasbench101_parameters_are_those_of_the_benchmark() -> None:
 
 
 def test_nasbench_graph_parameters_are_those_of_the_benchmark() -> None:
-    """Cora with 256 channels; the benchmark counts 512 more (a normalisation) for each skip."""
+    """Cora with 256 channels; the benchmark counts an unused normalisation (512) at each skip and each op on raw features."""
     try:
         table = registry.find("table", "nasbench_graph/cora")(metrics=["params"])
     except GraphnasError as error:
@@ -76,7 +76,7 @@ def test_nasbench_graph_parameters_are_those_of_the_benchmark() -> None:
         network = space.network(a, signature, channels=256)
         skips = sum(n.op == "skip" for n in a.nodes)
         recorded = table.evaluate(a, seed=0).metrics["params"]
-        assert cost(network).params + 512 * skips == recorded
+        assert cost(network).params + 512 * unused == recorded
         if i % 20 == 0:
             assert parameters(compile(network, seed=0)) == cost(network).params
 
@@ -270,13 +270,11 @@ def test_networks_that_do_not_fit_are_refused(network: Architecture, said: str) 
         compile(network)
 
 
-@pytest.mark.xfail(strict=True, raises=IndexError, reason="an output that reads nothing is not refused in a sentence")
 def test_an_output_of_nothing_is_refused() -> None:
     with pytest.raises(GraphnasError):
         compile(Architecture([node("input", shape=(3,)), node("output")]))
 
 
-@pytest.mark.xfail(strict=True, reason="further inputs of an output node are ignored without a word")
 def test_an_output_of_two_nodes_is_refused() -> None:
     with pytest.raises(GraphnasError):
         compile(Architecture([node("input", shape=(3,)), node("relu", [0]), node("output", [0, 1])]))

@@ -106,6 +106,10 @@ def infer(nodes: Sequence[Node]) -> list[tuple[Shape, Cost]]:
                 )
             result.append((shape, Cost()))
         elif op == OUTPUT:
+            if len(inputs) != 1:
+                raise GraphnasError(
+                    f"node {i} (output) reads {len(inputs)} nodes; a network's output reads exactly one"
+                )
             result.append((inputs[0], Cost()))
         else:
             # The name takes no part in the rules; without it all copies of a cell share one cache entry.

@@ -56,12 +56,13 @@ class RegularisedEvolution(Strategy):
             self._alive.append((trial.architecture, score if score == score else -np.inf))
 
     def _state(self) -> dict[str, Any]:
-        alive = [[list(self.space.encode(a)), score] for a, score in self._alive]
+        alive = [[list(self.space.encode(a)), None if score == -np.inf else score] for a, score in self._alive]
         return {"asked": self._asked, "alive": alive}
 
     def _load(self, state: dict[str, Any]) -> None:
         self._asked = state["asked"]
-        self._alive = deque(((self.space.decode(d), score) for d, score in state["alive"]), maxlen=self.population)
+        members = ((self.space.decode(d), -np.inf if score is None else score) for d, score in state["alive"])
+        self._alive = deque(members, maxlen=self.population)
 
 
 def _score(member: tuple[Architecture, float]) -> float:
