@@ -29,6 +29,7 @@ class PolicyGradient(Strategy):
         learning_rate: step of the logits.
         decay: of the moving averages of score and squared deviation.
         entropy: weight of the gradient of the policy's entropy, which keeps it from collapsing.
+        patience: a policy that proposed this many known architectures in a row has settled; it starts anew.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class PolicyGradient(Strategy):
         learning_rate: float = 0.3,
         decay: float = 0.9,
         entropy: float = 0.1,
+        patience: int = 100,
     ) -> None:
         super().__init__(space, rng)
         if learning_rate <= 0 or not 0 <= decay < 1 or entropy < 0:
@@ -48,6 +50,8 @@ class PolicyGradient(Strategy):
         self.learning_rate = learning_rate
         self.decay = decay
         self.entropy = entropy
+        self.patience = patience
+        self._known = 0
         self.logits = [[0.0] * radix for radix in space.radices]
         self._baseline: float | None = None
         self._variance = 0.0
@@ -71,6 +75,8 @@ class PolicyGradient(Strategy):
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """One ascent step along the mean gradient of the trials; failed trials count as the worst seen deviation."""
+        if self._settled(trials):
+            return
         policy = self.probabilities()
         steps = [[0.0] * len(row) for row in policy]
         for trial in trials:
@@ -86,6 +92,15 @@ class PolicyGradient(Strategy):
                 spread = -p * (math.log(p) - mean_log) if p > 0 else 0.0
                 logits[i] += scale * step[i] + self.learning_rate * self.entropy * spread
 
+    def _settled(self, trials: Sequence[Trial]) -> bool:
+        for trial in trials:
+            self._known = self._known + 1 if trial.status == "duplicate" else 0
+        if self._known < self.patience:
+            return False
+        self._known = 0
+        self.logits = [[0.0] * radix for radix in self.space.radices]
+        return True
+
     def _advantage(self, score: float) -> float:
         if score != score:
             return -1.0 if self._baseline is not None else 0.0
@@ -98,12 +113,18 @@ class PolicyGradient(Strategy):
         return deviation / math.sqrt(self._variance) if self._variance > 0 else 0.0
 
     def _state(self) -> dict[str, Any]:
-        return {"logits": [list(row) for row in self.logits], "baseline": self._baseline, "variance": self._variance}
+        return {
+            "logits": [list(row) for row in self.logits],
+            "baseline": self._baseline,
+            "variance": self._variance,
+            "known": self._known,
+        }
 
     def _load(self, state: dict[str, Any]) -> None:
         self.logits = [list(row) for row in state["logits"]]
         self._baseline = state["baseline"]
         self._variance = state["variance"]
+        self._known = state["known"]
 
 
 def _softmax(row: Sequence[float]) -> list[float]:
