@@ -1,6 +1,7 @@
 """graphnas: neural architecture search in which every architecture is a graph.
 
-The names below are loaded when first used, so that ``import graphnas`` costs nothing that is not needed.
+The names below are loaded when first used, so that ``import graphnas`` costs nothing that is not needed. Functions
+that are named like their module are imported from there: ``from graphnas.compile import compile``.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from graphnas.architecture import Node as Node
     from graphnas.architecture import node as node
     from graphnas.canonical import Semantics as Semantics
-    from graphnas.compile import compile as compile
-    from graphnas.cost import cost as cost
     from graphnas.errors import GraphnasError as GraphnasError
     from graphnas.estimators.base import Estimator as Estimator
     from graphnas.estimators.base import Evaluation as Evaluation
@@ -45,8 +44,6 @@ _HOMES = {
     "Node": "architecture",
     "node": "architecture",
     "Semantics": "canonical",
-    "compile": "compile",
-    "cost": "cost",
     "GraphnasError": "errors",
     "Estimator": "estimators.base",
     "Evaluation": "estimators.base",
@@ -77,7 +74,6 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'graphnas' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"graphnas.{_HOMES[name]}"), name)
-    # Importing graphnas.compile or graphnas.cost binds those names to the modules; the functions are what is meant.
     globals()[name] = value
     return value
 

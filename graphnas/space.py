@@ -37,6 +37,7 @@ class Space:
             cells, head) around an architecture for a Task's signature; see ``graphnas.compile``.
         size: keyword arguments that ``network`` accepts, with their defaults (channels, cells, ...).
         accepts: the kinds of Task signature that ``network`` can serve.
+        recipe: fields of a training Recipe that suit these networks better than the default of the kind of task.
         count: the exact number of architectures where enumeration would be slow.
         order: the choices in the order of the decisions; by default the order of first appearance.
         recover: rewrites an architecture of the space that is written otherwise (pruned, relabelled) in the form of the
@@ -55,6 +56,7 @@ class Space:
         network: Callable[..., Architecture] | None = None,
         size: Mapping[str, float] | None = None,
         accepts: Sequence[str] = (),
+        recipe: Mapping[str, Any] | None = None,
         count: int | None = None,
         order: Sequence[Choice] = (),
         recover: Callable[[Architecture], Architecture] | None = None,
@@ -67,6 +69,7 @@ class Space:
         self.description = description
         self.accepts = tuple(accepts)
         self.network_size = dict(size or {})
+        self.recipe = dict(recipe or {})
         self._network = network
         self._valid = valid
         self._count = count

@@ -54,6 +54,7 @@ def space() -> Space:
         network=graph_cell,
         size={"channels": 64, "dropout": 0.5},
         accepts=("node",),
+        recipe={"optimiser": "sgd", "learning_rate": 0.3, "clip": 5.0},  # see benchmarks/gnn_recipe.py
         description="GNN of 4 operations out of 9 in 9 link patterns (NAS-Bench-Graph)",
     )
 
