@@ -32,6 +32,10 @@ p{margin:6px 0}
 table{border-collapse:collapse;width:100%;margin:14px 0;font-size:13.5px}
 th,td{text-align:left;padding:7px 10px 7px 0;border-bottom:1px solid #e2e8f0;vertical-align:top;overflow-wrap:anywhere}
 th{font-weight:600;color:#475569;font-size:12.5px;white-space:nowrap}
+td.number{white-space:nowrap}
+td.number small{white-space:normal}
+.summary{font-size:13px}
+.summary td{overflow-wrap:break-word}
 td.number,th.number{text-align:right;font-variant-numeric:tabular-nums;padding-right:14px}
 td b{font-weight:650}
 small{color:#64748b;font-size:12px}

@@ -92,9 +92,11 @@ def as_run(stored: Stored, estimator: Estimator | None, test: dict[str, float], 
         trials=stored.trials,
         space=stored.space,
         metric=estimator.metric if estimator else "score",
-        test=test,
+        test={name.removeprefix("test_"): value for name, value in test.items()},
         command=stored.settings.shell(str(stored.path)) if stored.settings else "",
         maximise=estimator.maximise if estimator else True,
+        proposed_again=stored.meta.get("duplicates") or 0,
+        wall=stored.meta.get("seconds"),
     )
 
 

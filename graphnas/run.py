@@ -25,6 +25,9 @@ class Run:
         test: test metrics of the best architecture, read once; empty when there are none.
         command: the shell command that repeats the run; empty when there is none.
         maximise: False when ``Trial.score`` is the negated metric.
+        proposed_again: known architectures that the strategy proposed and that are not among the trials (a Search keeps
+            none of them).
+        wall: seconds of the whole search; the sum of the trials' seconds when it is not known.
     """
 
     name: str
@@ -35,6 +38,8 @@ class Run:
     test: Mapping[str, float] = field(default_factory=dict)
     command: str = ""
     maximise: bool = True
+    proposed_again: int = 0
+    wall: float | None = None
 
     @property
     def on(self) -> str:
@@ -49,7 +54,7 @@ class Run:
     @property
     def evaluations(self) -> int:
         """Trials that cost an evaluation: all but duplicates, whose score was known."""
-        return len(self.trials) - self.duplicates
+        return sum(t.status != "duplicate" for t in self.trials)
 
     @property
     def failed(self) -> list[Trial]:
@@ -58,12 +63,14 @@ class Run:
 
     @property
     def duplicates(self) -> int:
-        """Number of trials whose key was known."""
-        return sum(t.status == "duplicate" for t in self.trials)
+        """How many architectures were proposed whose key was known."""
+        return self.proposed_again + sum(t.status == "duplicate" for t in self.trials)
 
     @property
     def seconds(self) -> float:
-        """Wall time of all evaluations together."""
+        """Wall time of the search, or of its evaluations."""
+        if self.wall is not None:
+            return self.wall
         return math.fsum(t.seconds for t in self.trials if math.isfinite(t.seconds))
 
     def value(self, score: float) -> float:
