@@ -22,7 +22,7 @@ HEAD = """<!DOCTYPE html>
 STYLE = """
 *{box-sizing:border-box}
 body{margin:0;background:#fff;color:#0f172a;font:15px/1.5 system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif}
-main{max-width:1080px;margin:0 auto;padding:32px 24px 48px}
+main{max-width:1120px;margin:0 auto;padding:32px 24px 48px}
 h1{font-size:27px;line-height:1.2;margin:0 0 6px;letter-spacing:-.01em;overflow-wrap:anywhere}
 h2{font-size:20px;margin:44px 0 10px;padding-top:16px;border-top:1px solid #e2e8f0;overflow-wrap:anywhere}
 h3{font-size:15.5px;margin:26px 0 8px;overflow-wrap:anywhere}

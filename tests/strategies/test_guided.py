@@ -1,0 +1,307 @@
+"""Predictor-guided search: what it fits, when, what it predicts and what it picks."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from graphnas import registry
+from graphnas.architecture import Architecture, node
+from graphnas.errors import GraphnasError
+from graphnas.estimators.base import Evaluation
+from graphnas.predictor import Prediction, Predictor
+from graphnas.search import Search
+from graphnas.space import Choice, Space
+from graphnas.strategies.acquisition import ACQUISITIONS, half_top
+from graphnas.strategies.base import Trial
+from graphnas.strategies.guided import PredictorGuided
+from graphnas.strategies.labels import Labels
+from graphnas.testing import AdditiveEstimator, check_strategy
+
+SPACE = registry.get_space("nasbench201")
+FOREST = {"predictor_options": {"trees": 10}, "initial": 6, "candidates": 30}
+
+
+class ByKey(AdditiveEstimator):
+    """The additive score of the first writing of each key, so that equal architectures have equal scores."""
+
+    def __init__(self, space: Space, seed: int = 0, failing: int = 0) -> None:
+        super().__init__(space, seed, failing)
+        self.memo: dict[str, Evaluation] = {}
+
+    def evaluate(self, architecture: Architecture, *, seed: int) -> Evaluation:
+        key = self.space.key(architecture)
+        if key not in self.memo:
+            self.memo[key] = super().evaluate(architecture, seed=seed)
+        return self.memo[key]
+
+
+class Oracle(Predictor):
+    """Predicts the additive score itself, and keeps a record of what it is asked."""
+
+    name = "oracle"
+
+    def __init__(self, space: Space, seed: int = 0, std: float = 0.0) -> None:
+        self.space, self.seed, self.std = space, seed, std
+        self.fits: list[list[float]] = []
+        self.calls: list[list[Architecture]] = []
+
+    def _fit(self, architectures: Sequence[Architecture], scores: np.ndarray) -> None:
+        self.fits.append(scores.tolist())
+
+    def _predict(self, architectures: Sequence[Architecture]) -> Prediction:
+        self.calls.append(list(architectures))
+        mean = np.array([score(a, self.seed) for a in architectures])
+        return Prediction(mean, np.full(len(mean), self.std))
+
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {}
+
+    def _set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        pass
+
+
+def score(a: Architecture, seed: int = 0) -> float:
+    return AdditiveEstimator(SPACE, seed).evaluate(a, seed=0).score
+
+
+def guided(oracle: Oracle, seed: int = 0, **options: Any) -> PredictorGuided:
+    options = {"initial": 4, "candidates": 40, "acquisition": "mean", **options}
+    return PredictorGuided(SPACE, np.random.default_rng(seed), lambda space: oracle, **options)
+
+
+def tell(strategy: PredictorGuided, asked: list[Architecture], scores: list[float]) -> None:
+    trials = []
+    for a, s in zip(asked, scores, strict=True):
+        trials.append(Trial(0, a, SPACE.key(a), "complete" if s == s else "failed", s))
+    strategy.tell(trials)
+
+
+def play(strategy: PredictorGuided, rounds: int, n: int = 3) -> list[Architecture]:
+    everything = []
+    for _ in range(rounds):
+        asked = strategy.ask(n)
+        tell(strategy, asked, [score(a) for a in asked])
+        everything += asked
+    return everything
+
+
+# -- acquisition --------------------------------------------------------------------------------
+
+
+def test_expected_improvement_is_the_integral() -> None:
+    rng = np.random.default_rng(0)
+    mean, std, best = rng.normal(size=20), rng.uniform(0.1, 2, 20), 0.4
+    found = ACQUISITIONS["expected_improvement"](Prediction(mean, std), best, rng)
+    for m, s, value in zip(mean, std, found, strict=True):
+        expected, _ = quad(lambda x, m=m, s=s: (x - best) * norm.pdf(x, m, s), best, m + 12 * s + 12, epsabs=1e-12)
+        assert value == pytest.approx(expected, abs=1e-9)
+    certain = ACQUISITIONS["expected_improvement"](Prediction(np.array([0.1, 0.9]), np.zeros(2)), best, rng)
+    assert certain.tolist() == [0.0, 0.5]
+    hopeless = ACQUISITIONS["expected_improvement"](Prediction(np.array([-40.0]), np.ones(1)), best, rng)
+    assert hopeless[0] >= 0
+
+
+def test_the_other_acquisitions() -> None:
+    rng = np.random.default_rng(0)
+    prediction = Prediction(np.array([1.0, -2.0]), np.array([0.5, 3.0]))
+    assert ACQUISITIONS["mean"](prediction, 0, rng).tolist() == [1, -2]
+    assert ACQUISITIONS["ucb"](prediction, 0, rng).tolist() == [1.5, 1]
+    draws = np.array([ACQUISITIONS["thompson"](prediction, 0, rng) for _ in range(4000)])
+    assert np.allclose(draws.mean(0), prediction.mean, atol=5 * np.array([0.5, 3]) / math.sqrt(4000))
+    assert np.allclose(draws.std(0), prediction.std, rtol=0.06)
+    assert abs(np.corrcoef(draws.T)[0, 1]) < 0.07
+
+
+@pytest.mark.parametrize("n", [1, 4, 7])
+def test_half_is_the_top_and_half_is_uniform_below_it(n: int) -> None:
+    order = np.random.default_rng(0).permutation(30)
+    rng = np.random.default_rng(1)
+    counts = np.zeros(30)
+    rounds = 3000
+    for _ in range(rounds):
+        chosen = half_top(order, n, 10, rng)
+        assert len(set(chosen.tolist())) == n
+        counts[[order.tolist().index(i) for i in chosen]] += 1
+    assert np.all(counts[10:] == 0)
+    assert np.all(counts[: n // 2] == rounds)
+    if n % 2 == 0:
+        share = (n - n // 2) / (10 - n // 2)
+        assert np.allclose(counts[n // 2 : 10] / rounds, share, atol=5 * math.sqrt(share * (1 - share) / rounds))
+    else:  # the coin: with chance 1/2 one more from the front
+        low, high = n // 2, n // 2 + 1
+        first = 0.5 + 0.5 * (n - low) / (10 - low)
+        other = 0.5 * (n - low) / (10 - low) + 0.5 * (n - high) / (10 - high)
+        expected = np.array([first] + [other] * (9 - low))
+        assert np.allclose(counts[low:10] / rounds, expected, atol=5 * math.sqrt(0.25 / rounds))
+
+
+def test_half_of_a_short_order_is_all_of_it() -> None:
+    assert sorted(half_top(np.arange(3), 8, 2, np.random.default_rng(0)).tolist()) == [0, 1, 2]
+
+
+# -- labels -------------------------------------------------------------------------------------
+
+
+def test_labels_keep_the_best_and_the_first_score_of_a_key() -> None:
+    rng = np.random.default_rng(0)
+    labels = Labels(SPACE, keep=5)
+    first: dict[str, float] = {}
+    for _ in range(300):
+        a = SPACE.sample(rng)
+        s = float(rng.integers(20)) if rng.random() < 0.8 else math.nan
+        labels.tell([Trial(0, a, SPACE.key(a), "", s)])
+        if math.isnan(first.get(SPACE.key(a), math.nan)):
+            first[SPACE.key(a)] = s
+    scored = {k: s for k, s in first.items() if s == s}
+    assert len(labels) == len(scored)
+    assert labels.told == len(first)
+    assert {SPACE.key(a): s for a, s in zip(labels.architectures, labels.scores, strict=True)} == scored
+    order = sorted(range(len(labels)), key=lambda i: (-labels.scores[i], i))[:5]
+    assert labels.best == [labels.architectures[i] for i in order]
+    assert labels.best_score == max(scored.values())
+    copy = Labels(SPACE, keep=5)
+    copy.load(json.loads(json.dumps(labels.state(), allow_nan=False)))
+    assert copy.state() == labels.state()
+    assert copy.best == labels.best
+    assert all(key in copy for key in first)
+
+
+# -- the strategy -------------------------------------------------------------------------------
+
+
+def test_each_ask_is_one_prediction_of_distinct_unknown_candidates() -> None:
+    oracle = Oracle(SPACE)
+    strategy = guided(oracle)
+    told: set[str] = set()
+    for round_ in range(12):
+        before = len(oracle.calls)
+        asked = strategy.ask(3)
+        if len(told) < 4:
+            assert len(oracle.calls) == before
+            assert len(asked) == min(3, 4 - len(told))
+        else:
+            assert len(oracle.calls) == before + 1, f"round {round_}"
+            pool = oracle.calls[-1]
+            keys = [SPACE.key(a) for a in pool]
+            assert len(set(keys)) == len(keys) == 40
+            assert not told & set(keys)
+            top = sorted(pool, key=score, reverse=True)[:3]
+            assert asked == top
+        tell(strategy, asked, [score(a) for a in asked])
+        told |= {SPACE.key(a) for a in asked}
+
+
+def test_mutants_are_one_or_two_decisions_from_the_best() -> None:
+    oracle = Oracle(SPACE)
+    strategy = guided(oracle, parents=1, mutants=1.0)
+    play(strategy, 4)
+    best = SPACE.encode(strategy.labels.best[0])
+    strategy.ask(3)
+    distances = [sum(x != y for x, y in zip(SPACE.encode(a), best, strict=True)) for a in oracle.calls[-1]]
+    assert set(distances) <= {1, 2}
+    assert {1, 2} <= set(distances)
+
+
+def test_it_is_fitted_on_schedule_to_all_labels_but_failed_ones() -> None:
+    oracle = Oracle(SPACE)
+    strategy = guided(oracle, initial=5, every=3, growth=1.5)
+    told: list[float] = []
+    expected: list[int] = []
+    for number in range(60):
+        asked = strategy.ask(1)
+        if len(told) >= (5 if not expected else max(expected[-1] + 3, int(1.5 * expected[-1]))):
+            expected.append(len(told))
+            assert oracle.fits[-1] == told
+        assert [len(f) for f in oracle.fits] == expected
+        value = math.nan if number % 4 == 3 else score(asked[0])
+        tell(strategy, asked, [value])
+        if value == value:
+            told.append(value)
+    assert expected == [5, 8, 12, 18, 27, 40]
+    assert all(math.isfinite(s) for f in oracle.fits for s in f)
+
+
+def test_an_exact_predictor_climbs_to_the_optimum() -> None:
+    estimator = ByKey(SPACE)
+    strategy = guided(Oracle(SPACE), parents=3, candidates=60)
+    found = Search(SPACE, estimator, strategy, budget=40, seed=0).run()
+    assert found.best is not None
+    assert found.duplicates == 0
+    assert found.best.score == pytest.approx(sum(map(max, estimator.weights)), abs=1e-12)
+
+
+@pytest.mark.parametrize("acquisition", [*ACQUISITIONS, "half_top"])
+def test_a_loaded_state_is_fitted_to_the_labels_that_it_had(acquisition: str) -> None:
+    strategy = guided(Oracle(SPACE, std=0.3), every=4, acquisition=acquisition)
+    play(strategy, 7)
+    state = json.loads(json.dumps(strategy.state_dict(), allow_nan=False))
+    fresh = Oracle(SPACE, std=0.3)
+    other = guided(fresh, seed=9, every=4, acquisition=acquisition)
+    other.load_state_dict(state)
+    assert isinstance(strategy.learner, Oracle)
+    assert fresh.fits == strategy.learner.fits[-1:]
+    assert play(other, 5) == play(strategy, 5)
+
+
+@pytest.mark.parametrize("acquisition", [*ACQUISITIONS, "half_top"])
+def test_the_rules_of_strategies(acquisition: str) -> None:
+    def make(space: Space, rng: np.random.Generator) -> PredictorGuided:
+        return PredictorGuided(space, rng, acquisition=acquisition, **FOREST)  # type: ignore[arg-type]
+
+    make(SPACE, np.random.default_rng(0)).learner.fit([SPACE.decode([d] * 6) for d in range(3)], [0.0, 1, 2])
+    check_strategy(make, SPACE, rounds=6)
+
+
+@pytest.mark.parametrize("failing", [0, 3])
+@pytest.mark.parametrize("name", registry.names("space"))
+def test_every_space(name: str, failing: int) -> None:
+    space = registry.get_space(name)
+    found = [
+        Search(
+            space, AdditiveEstimator(space, 1, failing), PredictorGuided, options=FOREST, budget=24, seed=3, batch=4
+        ).run()
+        for _ in range(2)
+    ]
+    keys = [t.key for t in found[0].trials]
+    assert found[0].duplicates == 0
+    assert len(set(keys)) == 24
+    assert bool(found[0].failed) == bool(failing)
+    assert keys == [t.key for t in found[1].trials]
+
+
+def test_a_space_smaller_than_the_budget_is_searched_to_its_end() -> None:
+    choices = [Choice(name, tuple("abc"), "op") for name in ("first", "second", "third")]
+    nodes = [node("input"), *[node(c, (i,)) for i, c in enumerate(choices)], node("output", (3,))]
+    space = Space("tiny", nodes)
+    estimator = AdditiveEstimator(space)
+    found = Search(space, estimator, PredictorGuided, options=FOREST, budget=100, seed=0, batch=4).run()
+    assert len(found.trials) == space.size == 27
+    assert found.duplicates >= 1000
+
+
+def test_impossible_options_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(GraphnasError, match="unknown acquisition 'uct'; nearest: ucb"):
+        PredictorGuided(SPACE, rng, acquisition="uct")
+    with pytest.raises(GraphnasError, match="unknown predictor 'random_forrest'; nearest: random_forest"):
+        PredictorGuided(SPACE, rng, "random_forrest")
+    with pytest.raises(GraphnasError, match="predictor 'random_forest' does not take these options"):
+        PredictorGuided(SPACE, rng, predictor_options={"tree": 3})
+    with pytest.raises(GraphnasError, match="which is no Predictor"):
+        PredictorGuided(SPACE, rng, lambda space: 3)  # type: ignore[arg-type, return-value]
+    with pytest.raises(GraphnasError, match="give a registered name or a callable"):
+        PredictorGuided(SPACE, rng, 3)  # type: ignore[arg-type]
+    for wrong in ({"candidates": 0}, {"parents": 0}, {"mutants": 1.5}, {"top": 0}):
+        with pytest.raises(GraphnasError, match="predictor-guided search needs"):
+            PredictorGuided(SPACE, rng, **wrong)  # type: ignore[arg-type]
+    for wrong in ({"initial": 1}, {"every": 0}, {"growth": 0.5}):
+        with pytest.raises(GraphnasError, match="a strategy that learns needs"):
+            PredictorGuided(SPACE, rng, **wrong)  # type: ignore[arg-type]
