@@ -2,7 +2,7 @@
 
 Each row runs in a process of its own, on one thread; times are CPU seconds. "fresh" is the rate over the first 1,000
 distinct trials with empty caches (median of 7); "long" is the rate over 100,000 trials, known ones evaluated again, and
-"marginal" the cost of its last 1,000 trials over that of trials 500 to 1,500. The last row is the yardstick:
+"marginal" the cost of its last 4,000 trials over that of trials 500 to 4,500. The last row is the yardstick:
 a bare loop that commits two SQLite rows (WAL) a trial and does nothing else.
 """
 
@@ -49,12 +49,12 @@ def measure(strategy: str, durable: bool) -> dict[str, float]:
     stamps: dict[int, float] = {}
 
     def note(trial: object, best: object, count: int) -> None:
-        if count in (500, 1_500, 99_000, 100_000):
+        if count in (500, 4_500, 96_000, 100_000):
             stamps[count] = time.process_time()
 
     long = run(100_000, 50, False, note)
-    early = stamps[1_500] - stamps[500]
-    late = stamps[100_000] - stamps[99_000]
+    early = stamps[4_500] - stamps[500]
+    late = stamps[100_000] - stamps[96_000]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"fresh": fresh, "long": long, "marginal": late / early, "megabytes": memory}
 

@@ -15,6 +15,8 @@ from graphnas.strategies.base import Strategy, Trial
 
 _MAX_TRIES = 10_000
 
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
 
 class PolicyGradient(Strategy):
     """One categorical distribution for each decision, moved along ``advantage * grad log p``.
@@ -52,22 +54,47 @@ class PolicyGradient(Strategy):
         self.entropy = entropy
         self.patience = patience
         self._known = 0
-        self.logits = [[0.0] * radix for radix in space.radices]
+        # One row a decision, padded to the longest with -inf, so that padding has probability 0.
+        self._start = np.full((len(space.radices), max(space.radices, default=1)), -np.inf)
+        for row, radix in zip(self._start, space.radices, strict=True):
+            row[:radix] = 0.0
+        self._rows = np.arange(len(space.radices))
         self._baseline: float | None = None
         self._variance = 0.0
+        self._set_logits(self._start.copy())
+
+    def _set_logits(self, logits: Array) -> None:
+        self._logits = logits
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        self._policy = weights / weights.sum(axis=1, keepdims=True)
+        self._upto = self._policy.cumsum(axis=1)
+        self._upto[:, -1] = np.inf  # rounding may leave the sum a little below 1
+        for row, radix in zip(self._upto, self.space.radices, strict=True):
+            row[radix - 1 :] = np.inf
+
+    @property
+    def logits(self) -> list[list[float]]:
+        """For each decision the logits of its options."""
+        return [row[:radix].tolist() for row, radix in zip(self._logits, self.space.radices, strict=True)]
+
+    @logits.setter
+    def logits(self, values: Sequence[Sequence[float]]) -> None:
+        logits = self._start.copy()
+        for row, given in zip(logits, values, strict=True):
+            row[: len(given)] = given
+        self._set_logits(logits)
 
     def probabilities(self) -> list[list[float]]:
         """The softmax of the logits: for each decision the probability of its options."""
-        return [_softmax(row) for row in self.logits]
+        return [row[:radix].tolist() for row, radix in zip(self._policy, self.space.radices, strict=True)]
 
     def ask(self, n: int) -> list[Architecture]:
         """``n`` draws from the policy."""
-        policy = self.probabilities()
-        return [Architecture.of_space(self.space, self._draw(policy)) for _ in range(n)]
+        return [Architecture.of_space(self.space, self._draw()) for _ in range(n)]
 
-    def _draw(self, policy: list[list[float]]) -> Decisions:
+    def _draw(self) -> Decisions:
         for _ in range(_MAX_TRIES):
-            made = tuple([_pick(row, u) for row, u in zip(policy, self.rng.random(len(policy)).tolist(), strict=True)])
+            made = tuple((self._upto <= self.rng.random(len(self._rows))[:, None]).sum(axis=1).tolist())
             if self.space.is_valid(made):
                 return made
         # The policy has settled on invalid decisions: go on from a valid architecture, whose score pulls it back.
@@ -75,22 +102,20 @@ class PolicyGradient(Strategy):
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """One ascent step along the mean gradient of the trials; failed trials count as the worst seen deviation."""
-        if self._settled(trials):
+        if self._settled(trials) or not trials:
             return
-        policy = self.probabilities()
-        steps = [[0.0] * len(row) for row in policy]
+        policy = self._policy
+        step = np.zeros_like(policy)
         for trial in trials:
             advantage = self._advantage(trial.score)
-            for step, row, chosen in zip(steps, policy, self.space.encode(trial.architecture), strict=True):
-                for i, p in enumerate(row):
-                    step[i] += advantage * ((i == chosen) - p)
-        scale = self.learning_rate / max(1, len(trials))
-        for logits, step, row in zip(self.logits, steps, policy, strict=True):
-            mean_log = sum(p * math.log(p) for p in row if p > 0)
-            for i, p in enumerate(row):
-                # d entropy / d logit_i = -p_i (log p_i + H)
-                spread = -p * (math.log(p) - mean_log) if p > 0 else 0.0
-                logits[i] += scale * step[i] + self.learning_rate * self.entropy * spread
+            step -= advantage * policy
+            step[self._rows, self.space.encode(trial.architecture)] += advantage
+        step /= len(trials)
+        if self.entropy:
+            log = np.log(policy, where=policy > 0, out=np.zeros_like(policy))
+            # d entropy / d logit_i = -p_i (log p_i + H)
+            step -= self.entropy * policy * (log - (policy * log).sum(axis=1, keepdims=True))
+        self._set_logits(self._logits + self.learning_rate * step)
 
     def _settled(self, trials: Sequence[Trial]) -> bool:
         for trial in trials:
@@ -98,7 +123,7 @@ class PolicyGradient(Strategy):
         if self._known < self.patience:
             return False
         self._known = 0
-        self.logits = [[0.0] * radix for radix in self.space.radices]
+        self._set_logits(self._start.copy())
         return True
 
     def _advantage(self, score: float) -> float:
@@ -114,29 +139,14 @@ class PolicyGradient(Strategy):
 
     def _state(self) -> dict[str, Any]:
         return {
-            "logits": [list(row) for row in self.logits],
+            "logits": self.logits,
             "baseline": self._baseline,
             "variance": self._variance,
             "known": self._known,
         }
 
     def _load(self, state: dict[str, Any]) -> None:
-        self.logits = [list(row) for row in state["logits"]]
+        self.logits = state["logits"]
         self._baseline = state["baseline"]
         self._variance = state["variance"]
         self._known = state["known"]
-
-
-def _softmax(row: Sequence[float]) -> list[float]:
-    top = max(row)
-    weights = [math.exp(v - top) for v in row]
-    total = sum(weights)
-    return [w / total for w in weights]
-
-
-def _pick(row: Sequence[float], u: float) -> int:
-    for i, p in enumerate(row):
-        u -= p
-        if u < 0:
-            return i
-    return len(row) - 1
