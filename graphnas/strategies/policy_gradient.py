@@ -54,23 +54,25 @@ class PolicyGradient(Strategy):
         self.entropy = entropy
         self.patience = patience
         self._known = 0
-        # One row a decision, padded to the longest with -inf, so that padding has probability 0.
-        self._start = np.full((len(space.radices), max(space.radices, default=1)), -np.inf)
+        # One row a decision, padded to the longest with a logit so low that its probability is 0.
+        self._start = np.full((len(space.radices), max(space.radices, default=1)), -1e9)
         for row, radix in zip(self._start, space.radices, strict=True):
             row[:radix] = 0.0
         self._rows = np.arange(len(space.radices))
+        self._last = np.arange(self._start.shape[1]) >= np.array(space.radices, dtype=np.int64)[:, None] - 1
         self._baseline: float | None = None
         self._variance = 0.0
         self._set_logits(self._start.copy())
 
     def _set_logits(self, logits: Array) -> None:
         self._logits = logits
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        self._policy = weights / weights.sum(axis=1, keepdims=True)
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        weights = np.exp(shifted)
+        total = weights.sum(axis=1, keepdims=True)
+        self._policy = weights / total
+        self._log_policy = shifted - np.log(total)
         self._upto = self._policy.cumsum(axis=1)
-        self._upto[:, -1] = np.inf  # rounding may leave the sum a little below 1
-        for row, radix in zip(self._upto, self.space.radices, strict=True):
-            row[radix - 1 :] = np.inf
+        self._upto[self._last] = np.inf  # rounding may leave the sum a little below 1
 
     @property
     def logits(self) -> list[list[float]]:
@@ -112,7 +114,7 @@ class PolicyGradient(Strategy):
             step[self._rows, self.space.encode(trial.architecture)] += advantage
         step /= len(trials)
         if self.entropy:
-            log = np.log(policy, where=policy > 0, out=np.zeros_like(policy))
+            log = self._log_policy
             # d entropy / d logit_i = -p_i (log p_i + H)
             step -= self.entropy * policy * (log - (policy * log).sum(axis=1, keepdims=True))
         self._set_logits(self._logits + self.learning_rate * step)
