@@ -20,7 +20,7 @@ SAMPLE = "nb101_500.npz"
 _HOW = "run `graphnas import nasbench101 FILE` on nasbench_only108.tfrecord or nasbench_full.tfrecord"
 
 
-def cifar10(*, score: str = "", metrics: Sequence[str] = ()) -> TableEstimator:
+def cifar10(*, score: str = "", metrics: Sequence[str] = ("params",)) -> TableEstimator:
     """CIFAR-10: accuracies in %; see ``table`` for the columns."""
     return TableEstimator(table(), score=score, metrics=metrics)
 

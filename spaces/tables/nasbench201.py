@@ -29,17 +29,17 @@ _COMPACT_COLUMNS = {
 }
 
 
-def cifar10(*, score: str = "", metrics: Sequence[str] = ()) -> TableEstimator:
+def cifar10(*, score: str = "", metrics: Sequence[str] = ("params",)) -> TableEstimator:
     """CIFAR-10: accuracies in %; see ``table`` for the columns."""
     return _estimator("cifar10", score, metrics)
 
 
-def cifar100(*, score: str = "", metrics: Sequence[str] = ()) -> TableEstimator:
+def cifar100(*, score: str = "", metrics: Sequence[str] = ("params",)) -> TableEstimator:
     """CIFAR-100: accuracies in %; see ``table`` for the columns."""
     return _estimator("cifar100", score, metrics)
 
 
-def imagenet16_120(*, score: str = "", metrics: Sequence[str] = ()) -> TableEstimator:
+def imagenet16_120(*, score: str = "", metrics: Sequence[str] = ("params",)) -> TableEstimator:
     """ImageNet-16-120: accuracies in %; see ``table`` for the columns."""
     return _estimator("imagenet16-120", score, metrics)
 

@@ -18,47 +18,47 @@ CLASSES = "tables/nasbench_graph-classes.npz"
 _PACKAGE = "nas-bench-graph"
 
 
-def cora(*, score: str = "", metrics: Sequence[str] = ()) -> TableEstimator:
+def cora(*, score: str = "", metrics: Sequence[str] = ("params",)) -> TableEstimator:
     """Cora: accuracy in %; see ``table`` for the columns."""
     return TableEstimator(table("cora"), score=score, metrics=metrics)
 
 
-def citeseer(*, score: str = "", metrics: Sequence[str] = ()) -> TableEstimator:
+def citeseer(*, score: str = "", metrics: Sequence[str] = ("params",)) -> TableEstimator:
     """CiteSeer: accuracy in %; see ``table`` for the columns."""
     return TableEstimator(table("citeseer"), score=score, metrics=metrics)
 
 
-def pubmed(*, score: str = "", metrics: Sequence[str] = ()) -> TableEstimator:
+def pubmed(*, score: str = "", metrics: Sequence[str] = ("params",)) -> TableEstimator:
     """PubMed: accuracy in %; see ``table`` for the columns."""
     return TableEstimator(table("pubmed"), score=score, metrics=metrics)
 
 
-def cs(*, score: str = "", metrics: Sequence[str] = ()) -> TableEstimator:
+def cs(*, score: str = "", metrics: Sequence[str] = ("params",)) -> TableEstimator:
     """Coauthor CS: accuracy in %; see ``table`` for the columns."""
     return TableEstimator(table("cs"), score=score, metrics=metrics)
 
 
-def physics(*, score: str = "", metrics: Sequence[str] = ()) -> TableEstimator:
+def physics(*, score: str = "", metrics: Sequence[str] = ("params",)) -> TableEstimator:
     """Coauthor Physics: accuracy in %; see ``table`` for the columns."""
     return TableEstimator(table("physics"), score=score, metrics=metrics)
 
 
-def photo(*, score: str = "", metrics: Sequence[str] = ()) -> TableEstimator:
+def photo(*, score: str = "", metrics: Sequence[str] = ("params",)) -> TableEstimator:
     """Amazon Photo: accuracy in %; see ``table`` for the columns."""
     return TableEstimator(table("photo"), score=score, metrics=metrics)
 
 
-def computers(*, score: str = "", metrics: Sequence[str] = ()) -> TableEstimator:
+def computers(*, score: str = "", metrics: Sequence[str] = ("params",)) -> TableEstimator:
     """Amazon Computers: accuracy in %; see ``table`` for the columns."""
     return TableEstimator(table("computers"), score=score, metrics=metrics)
 
 
-def arxiv(*, score: str = "", metrics: Sequence[str] = ()) -> TableEstimator:
+def arxiv(*, score: str = "", metrics: Sequence[str] = ("params",)) -> TableEstimator:
     """ogbn-arxiv: accuracy in %; see ``table`` for the columns."""
     return TableEstimator(table("arxiv"), score=score, metrics=metrics)
 
 
-def proteins(*, score: str = "", metrics: Sequence[str] = ()) -> TableEstimator:
+def proteins(*, score: str = "", metrics: Sequence[str] = ("params",)) -> TableEstimator:
     """ogbn-proteins: ROC-AUC in %, for 2,021 architectures of gcn, sage, arma, fc and skip only; see ``table``."""
     return TableEstimator(table("proteins"), score=score, metrics=metrics)
 
