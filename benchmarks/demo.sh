@@ -9,7 +9,7 @@ run() { echo; echo "\$ graphnas $*"; "$graphnas" "$@"; }
 run spaces
 stores=()
 for strategy in $("$graphnas" strategies); do
-  run search nasbench_graph --on nasbench_graph/cora --strategy "$strategy" --budget 300 --store "demo/table-$strategy.db"
+  run search nasbench_graph --on nasbench_graph/cora --strategy "$strategy" --budget 150 --store "demo/table-$strategy.db"
   stores+=("demo/table-$strategy.db")
 done
 

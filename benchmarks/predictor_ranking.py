@@ -146,7 +146,9 @@ def show(rows: Sequence[dict[str, Any]], tables: Sequence[str], labels: Sequence
     for table in tables:
         protocol = next((r["protocol"] for r in rows if r["table"] == table), "-")
         head = "".join(f"{n:>15}" for n in labels)
-        print(f"\n{table}, protocol {protocol}: tau x 100, mean and standard deviation\n{'labels':<18}{head}   CPU s: fit, rank")
+        print(
+            f"\n{table}, protocol {protocol}: tau x 100, mean and standard deviation\n{'labels':<18}{head}   CPU s: fit, rank"
+        )
         for model in dict.fromkeys(r["model"] for r in rows if r["table"] == table):
             cells, last = "", [r for r in rows if r["table"] == table and r["model"] == model]
             for n in labels:
@@ -165,7 +167,9 @@ def main() -> None:
     parser.add_argument("--tables", help=f"tables, separated by commas (default: all of {', '.join(TABLES)})")
     parser.add_argument("--models", help=f"models, separated by commas (default: {', '.join(models())})")
     parser.add_argument("--repeats", type=int, help="draws of the labelled architectures (default 10)")
-    parser.add_argument("--results", type=Path, default=Path("predictors.jsonl"), help="file of rows (default: %(default)s)")
+    parser.add_argument(
+        "--results", type=Path, default=Path("predictors.jsonl"), help="file of rows (default: %(default)s)"
+    )
     given = parser.parse_args()
     labels = [int(n) for n in (given.labels or ("20,156" if given.quick else "20,78,156")).split(",")]
     tables = given.tables.split(",") if given.tables else QUICK if given.quick else TABLES
@@ -185,7 +189,9 @@ def main() -> None:
                     with given.results.open("a") as file:
                         file.write(json.dumps(rows[name]) + "\n")
                     print(*name, f"{rows[name]['tau']:.4f}", flush=True)
-    wanted = [rows[t, m, n, r] for t in tables for m in chosen for n in labels for r in range(repeats) if (t, m, n, r) in rows]
+    wanted = [
+        rows[t, m, n, r] for t in tables for m in chosen for n in labels for r in range(repeats) if (t, m, n, r) in rows
+    ]
     show(wanted, tables, labels)
 
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from graphnas.encoding.dense import DenseTensors
-from graphnas.errors import GraphnasError
+from graphnas.errors import GraphnasError, unknown
 
+KINDS = ("gcn", "gin")
 NORMALISATIONS = ("degree", "none")
 READOUTS = ("mean", "mean_all", "sum")
 
@@ -27,6 +28,12 @@ class GraphEncoder(nn.Module):
         normalisation: "degree" or "none".
         readout: "mean" over vertices, "mean_all" over padding too (as CTNAS does), or "sum".
         dropout: on the features of each layer.
+        kind: "gcn" for the layers above; in "gin" layers (Xu et al., ICLR 2019, equation 4.1, for both directions) two-layer
+            perceptrons read sums: ``H <- H + relu(W2 relu((1 + e) H W1 + A H W_forward + A' H W_backward))``, where A is
+            the adjacency without self-loops and without normalisation, and e is learned.
+
+    Raises:
+        GraphnasError: unknown normalisation, readout or kind.
     """
 
     def __init__(
@@ -39,8 +46,11 @@ class GraphEncoder(nn.Module):
         normalisation: str = "degree",
         readout: str = "mean",
         dropout: float = 0.0,
+        kind: str = "gcn",
     ) -> None:
         super().__init__()
+        if kind not in KINDS:
+            raise unknown("kind of graph encoder", kind, KINDS)
         if normalisation not in NORMALISATIONS or readout not in READOUTS:
             raise GraphnasError(f"unknown normalisation {normalisation!r} or readout {readout!r} of a graph encoder")
         self.normalisation = normalisation
@@ -49,6 +59,11 @@ class GraphEncoder(nn.Module):
         self.embedding = nn.Linear(tokens, width, bias=False)
         self.forwards = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
         self.backwards = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(layers if both else 0))
+        self.kind = kind
+        inner = layers if kind == "gin" else 0
+        self.own = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(inner))
+        self.outer = nn.ModuleList(nn.Linear(width, width) for _ in range(inner))
+        self.epsilon = nn.ParameterList(nn.Parameter(torch.zeros(())) for _ in range(inner))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, graphs: DenseTensors) -> tuple[Tensor, Tensor]:
@@ -61,10 +76,14 @@ class GraphEncoder(nn.Module):
             message = layer(along @ h)
             if against is not None:
                 message = message + self.backwards[i](against @ h)
+            if self.kind == "gin":
+                message = self.outer[i](torch.relu(message + self.own[i]((1 + self.epsilon[i]) * h)))
             h = (h + self.dropout(torch.relu(message))) * mask
         return h, self._read(h, mask)
 
     def _propagator(self, adjacency: Tensor) -> Tensor:
+        if self.kind == "gin":
+            return adjacency
         with_loops = adjacency + torch.eye(adjacency.shape[-1], dtype=adjacency.dtype, device=adjacency.device)
         if self.normalisation == "none":
             return with_loops

@@ -25,4 +25,6 @@ def test_notebook_runs(path: Path, tmp_path: Path) -> None:
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     errors = [o for c in notebook.cells for o in c.get("outputs", []) if o.output_type == "error"]
     assert not errors
-    assert any(o.output_type in ("display_data", "execute_result") for c in notebook.cells for o in c.get("outputs", []))
+    assert any(
+        o.output_type in ("display_data", "execute_result") for c in notebook.cells for o in c.get("outputs", [])
+    )

@@ -12,7 +12,8 @@ needs a test framework::
 from graphnas.testing.estimator import check_estimator
 from graphnas.testing.objective import AdditiveEstimator
 from graphnas.testing.predictor import check_predictor
+from graphnas.testing.small import SMALL_OPTIONS
 from graphnas.testing.space import check_space
 from graphnas.testing.strategy import check_strategy
 
-__all__ = ["AdditiveEstimator", "check_estimator", "check_predictor", "check_space", "check_strategy"]
+__all__ = ["SMALL_OPTIONS", "AdditiveEstimator", "check_estimator", "check_predictor", "check_space", "check_strategy"]

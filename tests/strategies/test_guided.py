@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -275,6 +276,17 @@ def test_every_space(name: str, failing: int) -> None:
     assert len(set(keys)) == 24
     assert bool(found[0].failed) == bool(failing)
     assert keys == [t.key for t in found[1].trials]
+
+
+def test_an_interrupted_search_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    def run(budget: int, store: Path | None) -> list[str]:
+        estimator = AdditiveEstimator(SPACE, 1, failing=4)
+        options = {"options": FOREST, "seed": 2, "batch": 3, "store": store}
+        return [t.key for t in Search(SPACE, estimator, PredictorGuided, budget=budget, **options).run().trials]
+
+    whole = run(25, None)
+    assert run(13, tmp_path / "trials.db") == whole[:13]
+    assert run(25, tmp_path / "trials.db") == whole
 
 
 def test_a_space_smaller_than_the_budget_is_searched_to_its_end() -> None:

@@ -18,7 +18,7 @@ from graphnas.strategies.base import Trial
 from graphnas.strategies.evolution import RegularisedEvolution
 from graphnas.strategies.random_search import RandomSearch
 from graphnas.tasks.base import Signature
-from graphnas.testing import AdditiveEstimator, check_estimator, check_space, check_strategy
+from graphnas.testing import SMALL_OPTIONS, AdditiveEstimator, check_estimator, check_space, check_strategy
 from graphnas.testing.rules import shuffled
 
 SIGNATURES = {"image": Signature("image", (3, 8, 8), 10), "node": Signature("node", (12,), 3, 20, 40)}
@@ -37,7 +37,7 @@ def test_registered_spaces_keep_the_rules(name: str) -> None:
 @pytest.mark.parametrize("name", registry.names("strategy"))
 def test_registered_strategies_keep_the_rules(name: str) -> None:
     make = registry.find("strategy", name)
-    small = {"population": 6, "sample": 3} if name == "evolution" else {}
+    small = SMALL_OPTIONS.get(name, {})
     check_strategy(lambda space, rng: make(space, rng, **small), registry.get_space("nasbench201"))
 
 

@@ -18,10 +18,9 @@ from graphnas.estimators.base import Estimator, Evaluation
 from graphnas.search import Result, Search
 from graphnas.store import Store
 from graphnas.strategies.base import Trial
-from graphnas.testing import AdditiveEstimator, check_estimator
+from graphnas.testing import SMALL_OPTIONS, AdditiveEstimator, check_estimator
 
 BUDGET = 20
-OPTIONS = {"evolution": {"population": 6, "sample": 3}}
 
 
 class Counting(Estimator):
@@ -49,7 +48,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def run(estimator: Estimator, strategy: str, **options: Any) -> Result:
     given = {"budget": BUDGET, "seed": 3, "batch": 3, **options}
-    return Search(estimator.space, estimator, strategy, options=OPTIONS.get(strategy), **given).run()
+    return Search(estimator.space, estimator, strategy, options=SMALL_OPTIONS.get(strategy), **given).run()
 
 
 def told(trial: Trial) -> tuple[Any, ...]:

@@ -1,0 +1,31 @@
+"""Options under which the learned strategies of graphnas learn within a handful of trials, for quick tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_TINY = {"width": 8, "layers": 1, "steps": 8}
+
+SMALL_OPTIONS: dict[str, dict[str, Any]] = {
+    "evolution": {"population": 6, "sample": 3},
+    "guided": {"initial": 6, "candidates": 30, "predictor_options": {"trees": 5}},
+    "nao": {"initial": 6, "best": 4, "new": 6, "predictor_options": {**_TINY, "beams": 2}},
+    "comparator_evolution": {
+        "initial": 6,
+        "population": 5,
+        "children": 8,
+        "generations": 2,
+        "comparator_options": _TINY,
+    },
+    "ctnas": {
+        "initial": 6,
+        "steps": 12,
+        "batch": 4,
+        "baseline_every": 5,
+        "explore_every": 6,
+        "explore_pairs": 8,
+        "candidates": 16,
+        "comparator_options": _TINY,
+    },
+}
+"""By the name of the strategy; strategies that are not listed need none."""
