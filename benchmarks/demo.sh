@@ -16,9 +16,9 @@ done
 # Cora where it can be found or downloaded, else the karate club that ships with PyG.
 task=karate
 if "$graphnas" tasks cora >/dev/null 2>&1; then task=cora; fi
-train() { run search nasbench_graph --on "$task" --budget 20 --epochs 60 --workers 2 "$@"; }
+train() { run search nasbench_graph --on "$task" --budget 12 --epochs 40 --workers 2 "$@"; }
 train --strategy random --store "demo/$task-random.db"
-train --strategy evolution --option population=8 --store "demo/$task-evolution.db"
+train --strategy evolution --option population=4 --store "demo/$task-evolution.db"
 
 run export "demo/$task-evolution.db" --to svg -o demo/best.svg
 run export "demo/$task-evolution.db" --to python -o demo/network.py
