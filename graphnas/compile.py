@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import operator
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 def compile(network: Architecture, seed: int | None = None) -> GraphModule:
     """The module of a network, ready to train.
 
-    Arguments of ``forward`` are the ``input`` nodes in their order, named by their parameter ``name``. A layer lives under
+    Arguments of ``forward`` are the ``input`` nodes in their order, named by their parameter ``name``, and then ``mix``, the
+    weights of the open decisions, if nodes name any (parameter ``rows``; see ``graphnas.oneshot``). A layer lives under
     the parameter ``name`` of its node (dots nest), so that state dicts are readable and comparable.
 
     Args:
@@ -52,14 +54,20 @@ def compile(network: Architecture, seed: int | None = None) -> GraphModule:
     graph = fx.Graph()
     values: list[Any] = []
     results = []
+    last_input = max((i for i, n in enumerate(network.nodes) if n.op == INPUT), default=-1)
+    mix = _Rows(graph)
     for i, n in enumerate(network.nodes):
         arguments = [values[j] for j in n.inputs]
         if n.op == INPUT:
             values.append(graph.placeholder(_identifier(n.get("name", f"input_{i}"))))
+            if i == last_input and any(n.get("rows") for n in network.nodes):
+                mix.add_placeholder()
         elif n.op == OUTPUT:
             results.append(arguments[0])
             values.append(None)
         elif i in layers:
+            if n.get("rows"):
+                arguments.append(mix.row(n.get("rows")))
             values.append(graph.call_module(layers[i][0], tuple(arguments)))
         else:
             emit = get(n.op).emit
@@ -68,6 +76,32 @@ def compile(network: Architecture, seed: int | None = None) -> GraphModule:
     graph.output(results[0] if len(results) == 1 else tuple(results))
     graph.lint()
     return fx.GraphModule(root, graph, class_name="Network")
+
+
+class _Rows:
+    """The weights of open decisions in a graph: ``mix[group][row]``, each read once."""
+
+    def __init__(self, graph: Any) -> None:
+        self.graph = graph
+        self.found: dict[Any, Any] = {}
+
+    def add_placeholder(self) -> None:
+        """The argument ``mix`` of forward, after the inputs."""
+        self.mix = self.graph.placeholder("mix")
+
+    def row(self, rows: tuple[tuple[str, int], ...]) -> Any:
+        """The row of a node: of one decision, or of several together."""
+        from graphnas.ops.mixture import product
+
+        if rows not in self.found:
+            if len(rows) > 1:
+                value = self.graph.call_function(product, tuple(self.row((row,)) for row in rows))
+            else:
+                group, place = rows[0]
+                of_group = self.graph.call_function(operator.getitem, (self.mix, group))
+                value = self.graph.call_function(operator.getitem, (of_group, place))
+            self.found[rows] = value
+        return self.found[rows]
 
 
 def layers_of(network: Architecture) -> dict[int, tuple[str, Layer]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from graphnas.cost import example_inputs
 from graphnas.errors import GraphnasError
 from graphnas.files import replacing
 
+_OWN = "graphnas.ops.modules"
+
 if TYPE_CHECKING:
     from torch.fx import GraphModule
 
@@ -21,10 +24,12 @@ def python_source(network: Architecture) -> str:
 
     Its state dict has the keys of the compiled module's, so weights move freely between the two.
     """
+    from graphnas.ops import modules
+
     layers = layers_of(network)
     module = compile(network, seed=0)
     code = module.graph.python_code("self")
-    lines = [f"self.{name} = {expression.source()}" for name, expression in layers.values()]
+    lines = [f"self.{name} = {expression.source().replace(f'{_OWN}.', '')}" for name, expression in layers.values()]
     parents: dict[str, None] = {}
     for name, _ in layers.values():
         parts = name.split(".")
@@ -33,13 +38,20 @@ def python_source(network: Architecture) -> str:
     head = [f"self.{name} = torch.nn.Module()" for name in parents]
     body = "\n".join(f"        {line}" for line in ["super().__init__()", *head, *lines])
     forward = "\n".join(f"    {line}" if line else "" for line in code.src.strip().splitlines())
-    roots = {expression.target.split(".")[0] for _, expression in layers.values()} | {"torch"}
+    targets = {target for _, expression in layers.values() for target in expression.targets()}
+    own = sorted(target.removeprefix(f"{_OWN}.") for target in targets if target.startswith(f"{_OWN}."))
+    roots = {target.split(".")[0] for target in targets if not target.startswith(f"{_OWN}.")} | {"torch"}
+    if "graphnas" in roots:
+        raise GraphnasError("a network with open decisions cannot be exported; export the network of one architecture")
     imports = ["torch.nn"] + (["torch_geometric.nn"] if "torch_geometric" in roots else [])
     others = sorted(n for n in code.globals if n != "torch" and re.search(rf"\b{re.escape(n)}\b", code.src))
     if others:
         raise GraphnasError(f"the network's code needs {', '.join(others)}, which a plain file cannot import")
     text = ["# A network found by graphnas; it needs only PyTorch" + (" and PyG." if len(imports) > 1 else ".")]
-    text += ["import torch", *(f"import {name}" for name in imports), "", ""]
+    text += ["import torch", *(f"import {name}" for name in imports)]
+    if own:
+        text += ["from torch import Tensor, nn"]
+    text += ["", "", *(f"{inspect.getsource(getattr(modules, name))}\n" for name in own)]
     text += ["class Network(torch.nn.Module):", "    def __init__(self):", body, "", forward, ""]
     return "\n".join(text)
 

@@ -21,7 +21,7 @@ class Semantics:
     Attributes:
         zero_ops: ops whose result is zero (NAS-Bench-201's ``none``). Zeros vanish from sums and
             concatenations, and an op that reads only zeros is zero itself.
-        identity_ops: ops with one input that return it (``skip_connect``).
+        identity_ops: ops with one input that return it (``skip_connect``); with parameters, such as a stride, they do not.
         merge_ops: ops that combine any number of inputs in any order; with one input they are the identity.
         ordered_ops: ops whose inputs have places, such as attention(query, key, value).
         prune: drop the nodes that no output depends on.
@@ -72,7 +72,7 @@ def simplify(nodes: Sequence[Node], semantics: Semantics) -> list[Plain]:
         elif role == _ZERO_OP:
             alias.append(_ZERO)
             continue
-        elif role == _IDENTITY:
+        elif role == _IDENTITY and not params:
             alias.append(alias[inputs[0]])
             continue
         elif len(inputs) == 1:

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import index
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,10 +15,24 @@ from graphnas.canonical import Semantics, canonical, clear_expressions, key
 from graphnas.errors import GraphnasError, unknown
 from graphnas.template import Choice, Decisions, NodePlan, Pick, choices_of
 
-__all__ = ["Choice", "Decisions", "Pick", "Space"]
+__all__ = ["Choice", "Decisions", "Pick", "Relaxed", "Space"]
 
 _MEMO_LIMIT = 200_000
 _MAX_TRIES = 1_000_000
+
+
+class Relaxed(NamedTuple):
+    """A larger space with the same networks, which a supernet can hold, where it cannot hold the template of a space itself.
+
+    Attributes:
+        space: every decision of it is an operation at a fixed place.
+        to: from a member of the original space to the same network in ``space``.
+        back: the inverse, a GraphnasError for an architecture that the original space does not have.
+    """
+
+    space: Space
+    to: Callable[[Architecture], Architecture]
+    back: Callable[[Architecture], Architecture]
 
 
 class Space:
@@ -42,6 +56,7 @@ class Space:
         order: the choices in the order of the decisions; by default the order of first appearance.
         recover: rewrites an architecture of the space that is written otherwise (pruned, relabelled) in the form of the
             template; needed where the space is too large to find it by its key.
+        relaxed: makes the space whose template supernets of this space compile, when it is another one.
         description: one line for lists.
     """
 
@@ -60,6 +75,7 @@ class Space:
         count: int | None = None,
         order: Sequence[Choice] = (),
         recover: Callable[[Architecture], Architecture] | None = None,
+        relaxed: Callable[[], Relaxed] | None = None,
         description: str = "",
     ) -> None:
         self.name = name
@@ -74,6 +90,7 @@ class Space:
         self._valid = valid
         self._count = count
         self._recover = recover
+        self._relaxed = relaxed
         self.choices: tuple[Choice, ...] = tuple(order) or choices_of(self.template)
         missing = set(choices_of(self.template)) - set(self.choices)
         if missing:
@@ -348,10 +365,20 @@ class Space:
             self._check_size(name, value)
         return self._network(architecture, signature, **{**self.network_size, **size})
 
+    def relaxed(self) -> Relaxed:
+        """The space that a supernet holds, and the way there and back: by default the space itself."""
+        if self._relaxed is not None:
+            return self._relaxed()
+        return Relaxed(self, lambda architecture: architecture, lambda architecture: architecture)
+
     def _check_size(self, name: str, value: Any) -> None:
         """A size is of the kind of its default: a count of at least 1, or a share from 0 to below 1."""
         if name not in self.network_size:
             raise unknown(f"size of {self.name} networks", name, self.network_size)
+        if isinstance(self.network_size[name], bool):
+            if not isinstance(value, bool):
+                raise GraphnasError(f"size {name} of {self.name} networks must be True or False, not {value!r}")
+            return
         if isinstance(self.network_size[name], int):
             fits, wanted = isinstance(value, int) and value >= 1, "a whole number of at least 1"
         else:

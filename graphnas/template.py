@@ -37,7 +37,7 @@ class Choice:
 class Pick:
     """A place in a template: ``values[i]`` stands there when option ``i`` of ``choice`` is decided.
 
-    As an input, the value None means that there is no edge.
+    As an input, the value None means that there is no edge; as a parameter, that the node does not have it.
     """
 
     choice: Choice
@@ -111,15 +111,16 @@ class NodePlan:
             return values[decisions[index]] if index >= 0 else values[0]
 
         inputs = tuple(v for v in map(value, self.inputs) if v is not None)
-        return Node(value(self.op), inputs, tuple((name, value(p)) for name, p in self.params))
+        params = ((name, value(p)) for name, p in self.params)
+        return Node(value(self.op), inputs, tuple(pair for pair in params if pair[1] is not None))
 
     def match(self, n: Node, possible: dict[int, list[int]]) -> bool:
         """Narrow the options of each decision to those under which this plan writes ``n``; False if none is left."""
         values = dict(n.params)
-        if len(values) != len(self.params) or any(name not in values for name, _ in self.params):
+        if not values.keys() <= {name for name, _ in self.params}:
             return False
         narrowed = dict(possible)
-        for (index, options), seen in [(self.op, n.op), *((place, values[name]) for name, place in self.params)]:
+        for (index, options), seen in [(self.op, n.op), *((place, values.get(name)) for name, place in self.params)]:
             fitting = [d for d in _candidates(narrowed, index, options) if options[d] == seen]
             if not fitting:
                 return False

@@ -34,7 +34,7 @@ def space() -> Space:
         nodes,
         semantics=SEMANTICS,
         network=stacked_cells,
-        size={"channels": 16, "cells": 5},
+        size={"channels": 16, "cells": 5, "affine": True},
         accepts=("image",),
         description="image cell, 5 operations on 6 edges (NAS-Bench-201)",
     )

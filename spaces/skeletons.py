@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphnas.architecture import INPUT, OUTPUT, Architecture, Node, node
+from graphnas.architecture import INPUT, OUTPUT, Architecture, Node, freeze, node
 from graphnas.tasks.base import Signature
+
+Translate = Callable[[str, dict[str, Any]], tuple[str, dict[str, Any]]]
+_CONVOLUTIONS = frozenset({"nor_conv_1x1", "nor_conv_3x3"})
+WITHOUT_LAYER = frozenset({"zero", "identity", "sum", "concat"})
 
 
 class Builder:
@@ -20,16 +24,47 @@ class Builder:
         self.nodes.append(node(op, inputs, **params))
         return len(self.nodes) - 1
 
-    def finish(self, result: int) -> Architecture:
-        """The architecture with this node as its output."""
-        self.add(OUTPUT, [result])
+    def place(self, n: Node, inputs: Sequence[int], name: str, translate: Translate) -> int:
+        """Append the network's node for a node of a cell, decided or still open (see ``graphnas.oneshot.opened``).
+
+        Args:
+            n: the node of the cell.
+            inputs: what stands for its inputs in the network.
+            name: of its layer.
+            translate: from an op of the cell and its parameters to those of the network.
+        """
+        if n.op != "open":
+            op, params = translate(n.op, dict(n.params))
+            return self.add(op, inputs, **params, **({} if op in WITHOUT_LAYER else {"name": name}))
+        chosen = []
+        for number, slot in enumerate(n.get("slots")):
+            if isinstance(slot, int):
+                chosen.append(inputs[slot])
+            else:
+                row, place = slot
+                chosen.append(self.add("select", inputs, place=place, rows=(row,), name=f"{name}.select{number}"))
+        options = [
+            (op, freeze(params)) for op, params in (translate(op, dict(given)) for op, given in n.get("options"))
+        ]
+        if n.get("rows"):
+            return self.add("mixed", chosen, options=options, rows=n.get("rows"), name=name)
+        ((op, given),) = options
+        return self.add(op, chosen, **dict(given), **({} if op in WITHOUT_LAYER else {"name": name}))
+
+    def finish(self, *results: int) -> Architecture:
+        """The architecture with these nodes as its outputs."""
+        for result in results:
+            self.add(OUTPUT, [result])
         return Architecture(self.nodes)
 
 
-def stacked_cells(architecture: Architecture, signature: Signature, *, channels: int, cells: int) -> Architecture:
+def stacked_cells(
+    architecture: Architecture, signature: Signature, *, channels: int, cells: int, affine: bool = True
+) -> Architecture:
     """NAS-Bench-201's network: stem, three stages of ``cells`` cells, a residual reduction before stages 2 and 3, head.
 
-    Source: Dong & Yang, ICLR 2020, section 2.1. Channels double at each reduction.
+    Source: Dong & Yang, ICLR 2020, section 2.1. Channels double at each reduction. ``affine``: learned scale and shift in
+    the normalisations of the cells.
     """
     b = Builder()
     x = b.add(INPUT, name="x", shape=signature.input)
@@ -40,7 +75,7 @@ def stacked_cells(architecture: Architecture, signature: Signature, *, channels:
             width *= 2
             x = _residual_reduction(b, x, width, f"reduction{stage}")
         for cell in range(cells):
-            x = _cell(b, architecture, x, f"stage{stage + 1}.cell{cell + 1}")
+            x = _cell(b, architecture, x, f"stage{stage + 1}.cell{cell + 1}", affine)
     x = b.add("bn_relu", [x], name="head.activation")
     x = b.add("global_average", [x], name="head.pool")
     return b.finish(b.add("linear", [x], features=signature.outputs, name="head.classifier"))
@@ -54,11 +89,13 @@ def _residual_reduction(b: Builder, x: int, width: int, name: str) -> int:
     return b.add("sum", [short, main])
 
 
-_FUNCTIONS = {"none": "zero", "skip_connect": "identity"}
-
-
-def _cell(b: Builder, architecture: Architecture, x: int, name: str) -> int:
+def _cell(b: Builder, architecture: Architecture, x: int, name: str, affine: bool) -> int:
     """One copy of a NAS-Bench-201 cell, as it is written (dead operations included)."""
+
+    def translate(op: str, params: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        op = {"none": "zero", "skip_connect": "identity"}.get(op, op)
+        return op, params if affine or op not in _CONVOLUTIONS else {**params, "affine": False}
+
     index: list[int] = []
     for i, n in enumerate(architecture.nodes):
         if n.op == INPUT:
@@ -66,12 +103,7 @@ def _cell(b: Builder, architecture: Architecture, x: int, name: str) -> int:
         elif n.op == OUTPUT:
             return index[n.inputs[0]] if n.inputs else b.add("zero", [x])
         else:
-            inputs = [index[j] for j in n.inputs]
-            op = _FUNCTIONS.get(n.op, n.op)
-            if op in ("zero", "identity", "sum"):
-                index.append(b.add(op, inputs))
-            else:
-                index.append(b.add(op, inputs, name=f"{name}.node{i}"))
+            index.append(b.place(n, [index[j] for j in n.inputs], f"{name}.node{i}", translate))
     raise AssertionError("a valid architecture has an output")
 
 

@@ -55,12 +55,21 @@ def emit_concat(graph: Any, arguments: Sequence[Any], params: Mapping[str, Any])
     return graph.call_function(torch.cat, (list(arguments),), {"dim": params.get("dim", 1)})
 
 
-@function_op("zero", _first)
+def _strided(params: Mapping[str, Any], inputs: Sequence[Shape]) -> Shape:
+    stride = params.get("stride", 1)
+    return inputs[0] if stride == 1 else (*inputs[0][:-2], *(-(-size // stride) for size in inputs[0][-2:]))
+
+
+@function_op("zero", _strided)
 def emit_zero(graph: Any, arguments: Sequence[Any], params: Mapping[str, Any]) -> Any:
-    """Zeros of the input's shape."""
+    """Zeros of the input's shape, of every ``stride``-th pixel of an image."""
     import torch
 
-    return graph.call_function(torch.zeros_like, (arguments[0],))
+    x = arguments[0]
+    if params.get("stride", 1) != 1:
+        pixels = slice(None, None, params["stride"])
+        x = graph.call_function(operator.getitem, (x, (Ellipsis, pixels, pixels)))
+    return graph.call_function(torch.zeros_like, (x,))
 
 
 @function_op("identity", _first)

@@ -25,9 +25,9 @@ def convolution(inputs: Shapes, out: int, kernel: int, stride: int = 1) -> Layer
     )
 
 
-def batch_norm(channels: int) -> Layer:
-    """Batch normalisation with learned scale and shift."""
-    return layer("torch.nn.BatchNorm2d", num_features=channels)
+def batch_norm(channels: int, affine: bool = True) -> Layer:
+    """Batch normalisation, by default with learned scale and shift."""
+    return layer("torch.nn.BatchNorm2d", num_features=channels, affine=None if affine else False)
 
 
 @layer_op("relu_conv_bn")
@@ -35,20 +35,22 @@ def relu_conv_bn(params: Params, inputs: Shapes) -> Layer:
     """ReLU, convolution, batch normalisation: the convolution unit of NAS-Bench-201 and DARTS."""
     out = params.get("channels", inputs[0][0])
     return sequential(
-        layer("torch.nn.ReLU"), convolution(inputs, out, params["kernel"], params.get("stride", 1)), batch_norm(out)
+        layer("torch.nn.ReLU"),
+        convolution(inputs, out, params["kernel"], params.get("stride", 1)),
+        batch_norm(out, params.get("affine", True)),
     )
 
 
 @layer_op("nor_conv_1x1")
 def nor_conv_1x1(params: Params, inputs: Shapes) -> Layer:
     """NAS-Bench-201's 1x1 convolution."""
-    return relu_conv_bn({"kernel": 1}, inputs)
+    return relu_conv_bn({**params, "kernel": 1}, inputs)
 
 
 @layer_op("nor_conv_3x3")
 def nor_conv_3x3(params: Params, inputs: Shapes) -> Layer:
     """NAS-Bench-201's 3x3 convolution."""
-    return relu_conv_bn({"kernel": 3}, inputs)
+    return relu_conv_bn({**params, "kernel": 3}, inputs)
 
 
 @layer_op("avg_pool_3x3")

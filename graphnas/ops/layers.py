@@ -39,12 +39,19 @@ class Layer:
         parts += [f"{k}={v.source() if isinstance(v, Layer) else repr(v)}" for k, v in self.arguments]
         return f"{self.target}({', '.join(parts)})"
 
+    def targets(self) -> set[str]:
+        """The classes that the expression names."""
+        inner = (*self.children, *(v for _, v in self.arguments if isinstance(v, Layer)))
+        return {self.target}.union(*(part.targets() for part in inner))
+
     def shape(self, *inputs: Shape) -> Shape:
         """Shape of the result for inputs of these shapes."""
         if self.target == SEQUENTIAL:
             for child in self.children:
                 inputs = (child.shape(*inputs),)
             return inputs[0]
+        if self.target == PARALLEL:
+            return self.children[0].shape(*inputs)
         return self._rule().shape(dict(self.arguments), inputs)
 
     def cost(self, *inputs: Shape) -> Cost:
@@ -55,6 +62,8 @@ class Layer:
                 total = total + child.cost(*inputs)
                 inputs = (child.shape(*inputs),)
             return total
+        if self.target == PARALLEL:
+            return sum((child.cost(*inputs) for child in self.children), Cost())
         return self._rule().cost(dict(self.arguments), inputs)
 
     def _rule(self) -> Rule:
@@ -66,6 +75,8 @@ class Layer:
 
 
 SEQUENTIAL = "torch.nn.Sequential"
+PARALLEL = "graphnas.ops.mixture.Mixed"
+"""Its children read the same inputs and give results of one shape."""
 
 
 def layer(target: str, **arguments: Any) -> Layer:
@@ -168,3 +179,5 @@ for _name in ("MaxPool2d", "AvgPool2d"):
     rule(f"torch.nn.{_name}", lambda a, i: (i[0][0], *_window(a, i[0][1], i[0][2], a["kernel_size"])))
 rule("torch.nn.AdaptiveAvgPool2d", lambda a, i: (i[0][0], *_pair(a["output_size"])))
 rule("torch.nn.Flatten", lambda a, i: (math.prod(i[0]),))
+rule("graphnas.ops.mixture.Select", _same)
+rule("graphnas.ops.mixture.Zero", lambda a, i: (*i[0][:-2], *(-(-size // a["stride"]) for size in i[0][-2:])))

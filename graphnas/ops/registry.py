@@ -16,7 +16,13 @@ LayerRule = Callable[[Mapping[str, Any], Sequence[Shape]], Layer]
 Emit = Callable[[Any, Sequence[Any], Mapping[str, Any]], Any]
 ShapeRule = Callable[[Mapping[str, Any], Sequence[Shape]], Shape]
 
-_BUILT_IN = ("graphnas.ops.basic", "graphnas.ops.image", "graphnas.ops.graph")
+_BUILT_IN = (
+    "graphnas.ops.basic",
+    "graphnas.ops.image",
+    "graphnas.ops.graph",
+    "graphnas.ops.darts",
+    "graphnas.ops.mixed",
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,144 @@
+"""DARTS's cells: their number, their published networks, and the way between the two spaces."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from graphnas.compile import compile
+from graphnas.cost import cost
+from graphnas.errors import GraphnasError
+from graphnas.ops.modules import DropPath, FactorizedReduce
+from graphnas.tasks.base import Signature
+from spaces import darts
+from spaces.darts_genotype import DARTS_V1, DARTS_V2, from_genotype, to_genotype
+
+CIFAR = Signature("image", (3, 32, 32), 10)
+
+
+def test_numbers_of_architectures():
+    assert darts.space().writings == (180 * 7**8) ** 2  # specified: 180 * 7^8 a cell
+    assert darts.edges().writings == 8**28
+
+
+def test_darts_v2_has_the_published_number_of_parameters():
+    network = darts.space().network(from_genotype(DARTS_V2), CIFAR, channels=36, cells=20)
+    assert cost(network).params == 3_349_342  # the released code prints 3.349342 MB
+    module = compile(network, seed=0)
+    assert sum(p.numel() for p in module.parameters()) == 3_349_342
+
+
+@pytest.mark.parametrize("text", [DARTS_V1, DARTS_V2])
+def test_a_genotype_comes_back_as_it_was(text):
+    architecture = from_genotype(text)
+    assert darts.space().contains(architecture)
+    again = to_genotype(architecture)
+    assert from_genotype(again) == architecture
+    # The same operations, though a sum's two may be written in the other order.
+    assert sorted(text) == sorted(again)
+
+
+def test_both_spaces_write_the_same_network():
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    signature = Signature("image", (3, 8, 8), 4)
+    for seed in range(5):
+        architecture = darts.space().sample(np.random.default_rng(seed))
+        on_edges = darts.to_edges(architecture)
+        assert darts.from_edges(on_edges) == architecture
+        assert darts.edges().key(on_edges) == darts.space().key(architecture)
+        first, second = (
+            compile(space.network(a, signature, channels=2, cells=3), seed=0)
+            for space, a in ((darts.space(), architecture), (darts.edges(), on_edges))
+        )
+        # The nodes have other numbers, but come in the same order, so equal seeds give equal weights.
+        torch.testing.assert_close(first(x), second(x), rtol=0, atol=1e-6)
+
+
+def test_a_sum_with_another_number_of_operations_has_no_genotype():
+    every = darts.edges().decode([4] * 28)
+    with pytest.raises(GraphnasError, match="in the space darts each sum has one on each of two inputs"):
+        darts.from_edges(darts.edges().decode([0] * 28))
+    with pytest.raises(GraphnasError, match="sum 3 of the normal cell has 3 operations"):
+        to_genotype(every)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("__import__('os').system('true')", "a genotype reads"),
+        ("Genotype(normal=[], normal_concat=range(2, 6), reduce=[], reduce_concat=range(2, 6))", "has 0 operations"),
+        (DARTS_V2.replace("('sep_conv_3x3', 0)", "('sep_conv_9x9', 0)"), "operation 'sep_conv_9x9'"),
+        (DARTS_V2.replace("('dil_conv_3x3', 2)", "('dil_conv_3x3', 7)"), "reads node 7"),
+        (DARTS_V2.replace("('dil_conv_3x3', 2)", "('dil_conv_3x3', 0)"), "on each of two inputs"),
+        (DARTS_V2.replace("normal_concat=[2, 3, 4, 5]", "normal_concat=range(1, 6)"), "joins the nodes"),
+        (DARTS_V2.replace("normal_concat=[2, 3, 4, 5]", "normal_concat=range(0, 10**9)"), "a genotype reads"),
+        ("Genotype(" * 5000, "characters"),
+    ],
+)
+def test_bad_genotypes_are_refused_with_the_reason(text, reason):
+    with pytest.raises(GraphnasError, match=reason):
+        from_genotype(text)
+
+
+def test_a_skip_that_halves_the_resolution_is_no_identity():
+    space = darts.edges()
+    names = [c.name for c in space.choices]
+    decisions = [0] * 28
+    decisions[names.index("reduce.0->2")] = darts.OPS.index("skip_connect")
+    architecture = space.decode(decisions)
+    assert any(n.op == "skip_connect" for n in space.canonical(architecture).nodes)
+    decisions = [0] * 28
+    decisions[names.index("normal.0->2")] = darts.OPS.index("skip_connect")
+    assert not any(n.op == "skip_connect" for n in space.canonical(space.decode(decisions)).nodes)
+
+
+def test_the_auxiliary_head_is_a_second_result():
+    architecture = from_genotype(DARTS_V2)
+    plain = cost(darts.space().network(architecture, CIFAR, channels=4, cells=3)).params
+    network = darts.space().network(architecture, CIFAR, channels=4, cells=3, auxiliary=True, drop_path=0.2)
+    channels = 4 * 4 * 4  # four joined sums of 4 channels, doubled twice
+    head = channels * 128 + 2 * 128 + 128 * 768 * 4 + 2 * 768 + 768 * 10 + 10
+    assert cost(network).params == plain + head
+    assert [tuple(y.shape) for y in compile(network, seed=0)(torch.randn(2, 3, 32, 32))] == [(2, 10), (2, 10)]
+
+
+def test_odd_channels_are_refused():
+    with pytest.raises(GraphnasError, match="must be even"):
+        darts.space().network(from_genotype(DARTS_V2), CIFAR, channels=5)
+
+
+# -- layers -------------------------------------------------------------------------------------
+
+
+def test_factorised_reduction_reads_even_and_odd_pixels():
+    layer = FactorizedReduce(1, 2, affine=False).eval()
+    with torch.no_grad():
+        layer.first.weight.fill_(1.0)
+        layer.second.weight.fill_(1.0)
+    for side in (4, 5):
+        x = torch.arange(1.0, side * side + 1).view(1, 1, side, side)
+        y = layer(x) * (1 + layer.norm.eps) ** 0.5  # running mean 0 and variance 1
+        half = -(-side // 2)
+        assert y.shape == (1, 2, half, half)
+        torch.testing.assert_close(y[0, 0], x[0, 0, ::2, ::2])
+        odd = torch.zeros(half, half)
+        found = x[0, 0, 1::2, 1::2]
+        odd[: found.shape[0], : found.shape[1]] = found
+        torch.testing.assert_close(y[0, 1], odd)
+
+
+def test_drop_path_zeroes_whole_examples_and_keeps_the_mean():
+    layer = DropPath(0.4).train()
+    x = torch.ones(20_000, 2, 1, 1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        y = layer(x)
+    values = y[:, :, 0, 0]
+    assert torch.equal(values[:, 0], values[:, 1])
+    assert values.unique().tolist() == pytest.approx([0.0, 1 / 0.6])
+    assert float(values[:, 0].mean()) == pytest.approx(1.0, abs=4 * (0.4 / 0.6 / 20_000) ** 0.5)
+    layer.set_progress(0.0)
+    assert torch.equal(layer(x), x)
+    layer.set_progress(1.0)
+    assert torch.equal(layer.eval()(x), x)
