@@ -101,6 +101,8 @@ class Mix:
         channels: only one channel in so many passes the mixed operation; the rest bypass it, times the row's sum.
         sampled: weights are one-hot with a straight-through gradient: only the chosen operation runs, and the zero
             weights of the others are added so that they get a gradient (Dong & Yang, CVPR 2019).
+        live: for each group ``[R, K]``, False at options that have been pruned or never were, whose weights are 0 and need no
+            gradient: the supernet need not run them. None: all count.
     """
 
     weights: Tensors
@@ -111,16 +113,17 @@ class Mix:
     node_norm: bool = False
     channels: int = 1
     sampled: bool = False
+    live: Tensors | None = None
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> Mix:
         """The same way to run the supernet with other weights, and nothing of how they were drawn."""
-        return Mix(
-            dict(weights), node_norm=self.node_norm, channels=self.channels, sampled=self.sampled, rows=dict(weights)
-        )
+        made = dict(weights)
+        return replace(self, weights=made, rows=made, hard=None, twin=None, log_probability=None)
 
     def detached(self) -> Mix:
-        """The weights without their gradient."""
-        return self.with_weights({name: w.detach() for name, w in self.weights.items()})
+        """The weights, and the rows that they were joined from, without their gradient."""
+        made = self.with_weights({name: w.detach() for name, w in self.weights.items()})
+        return replace(made, rows={name: r.detach() for name, r in self.rows.items()})
 
     def cut(self) -> Mix:
         """The weights as leaves of a new graph, so that a loss can be differentiated with respect to them."""
