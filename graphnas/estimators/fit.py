@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from graphnas.estimators.fidelity import Fidelity, Recipe
-from graphnas.tasks.base import Batch, Task
+from graphnas.tasks.base import Task
 from graphnas.tasks.measure import device_of
 
 
@@ -148,7 +148,7 @@ def _pass(
     network.train()
     total, count = 0.0, 0
     for batch in task.batches("train", generator, share):
-        batch = _to(batch, device)
+        batch = batch.to(device)
         loss = task.loss(network(*batch.inputs), batch)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -181,8 +181,3 @@ def make_optimiser(parameters: list[nn.Parameter], recipe: Recipe) -> torch.opti
         return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
     nesterov = recipe.momentum > 0
     return torch.optim.SGD(parameters, lr=rate, momentum=recipe.momentum, weight_decay=decay, nesterov=nesterov)
-
-
-def _to(batch: Batch, device: torch.device) -> Batch:
-    rows = None if batch.rows is None else batch.rows.to(device)
-    return Batch(tuple(value.to(device) for value in batch.inputs), batch.target.to(device), rows)

@@ -41,7 +41,8 @@ class TrainingEstimator(Estimator):
         space: whose ``network`` builds the networks.
         task: what they are trained for.
         fidelity: how long, on how much data, how large; by default that of the kind of task.
-        recipe: how; by default that of the kind of task, with what the space recommends for its networks.
+        recipe: how; by default that of the kind of task, with what the space recommends for its networks and then the
+            task for its data.
         repeats: trainings from different seeds whose scores are averaged.
         threads: torch threads of one training.
         device: where to train. On a GPU, results are only as reproducible as its kernels.
@@ -81,7 +82,7 @@ class TrainingEstimator(Estimator):
         self.task = task
         self.metric = f"validation {task.metric.name}"
         self.maximise = task.metric.maximise
-        self.recipe = recipe or replace(Recipe.for_kind(kind), **space.recipe)
+        self.recipe = recipe or replace(Recipe.for_kind(kind), **{**space.recipe, **task.recipe})
         self.repeats = repeats
         self.threads = threads
         self.device = device

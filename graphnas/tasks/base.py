@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     import torch
@@ -19,9 +20,11 @@ class Signature:
     """What a network must accept and return, as far as a Space needs to know to build one.
 
     Attributes:
-        kind: "image" (input ``x[B, C, H, W]``) or "node" (inputs ``x[N, F]`` and ``edge_index[2, E]``).
+        kind: "image" (input ``x[B, C, H, W]``) or "node" (inputs ``x[N, F]`` and ``edge_index[2, E]``). Tasks on whole
+            graphs and on links are of kind "node" too: they pool or pair the rows that the network returns.
         input: shape of ``x`` without its first axis: (C, H, W) or (F,).
-        outputs: number of classes or targets: the network returns ``[B, outputs]`` or ``[N, outputs]``.
+        outputs: number of classes, targets or (for links) features: the network returns ``[B, outputs]`` or
+            ``[N, outputs]``.
         nodes, edges: size of the (largest) graph of a node task; multiply-adds depend on it.
     """
 
@@ -45,11 +48,23 @@ class Metric:
 
 
 class Batch(NamedTuple):
-    """``inputs`` go to the network in this order; ``rows`` selects the rows of the output that count (None: all)."""
+    """One step of training or measurement.
+
+    ``inputs`` go to the network in this order; ``rows`` selects the rows of the output that count (None: all);
+    ``parts`` tells how rows of the output make up an example, where they are more than one: the graph of each node
+    ``[N]``, or the two ends of each link ``[2, L]``.
+    """
 
     inputs: tuple[Tensor, ...]
     target: Tensor
     rows: Tensor | None = None
+    parts: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        rows = None if self.rows is None else self.rows.to(device)
+        parts = None if self.parts is None else self.parts.to(device)
+        return Batch(tuple(value.to(device) for value in self.inputs), self.target.to(device), rows, parts)
 
 
 class Task(ABC):
@@ -59,11 +74,14 @@ class Task(ABC):
         name: the registered name.
         signature: what the network must look like from outside.
         metric: selection is by this metric on the validation split.
+        recipe: what the task's literature does otherwise than the default of its kind, as arguments of ``Recipe``; it
+            comes before what a space recommends.
     """
 
     name: str
     signature: Signature
     metric: Metric
+    recipe: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     @abstractmethod
     def batches(self, split: str, generator: torch.Generator | None = None, share: float = 1.0) -> Iterator[Batch]:

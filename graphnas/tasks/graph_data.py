@@ -12,6 +12,11 @@ from graphnas.errors import GraphnasError
 _MASKS = {"train": "train_mask", "validation": "val_mask", "test": "test_mask"}
 
 
+def graph_inputs(x: Tensor, edge_index: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
+    """What every graph task calls a network with: the one place where that is decided."""
+    return (x, edge_index, *more)
+
+
 def features_of(data: Any) -> Tensor:
     """Node features ``x[N, F]`` as float32.
 

@@ -35,7 +35,7 @@ def read_planetoid(name: str) -> Any:
     if found is None or not all((found / file).is_file() for file in files):
         found = cache_path(relative)
         for file in files:
-            _fetch(f"{_PLANETOID_URL}/{file}", found / file, f"the eight files {files[0]} to {files[-1]}")
+            fetch(f"{_PLANETOID_URL}/{file}", found / file, f"the eight files {files[0]} to {files[-1]}")
     for part, file in zip(PLANETOID, files, strict=True):
         if part != "test.index":
             _check_pickle(found / file, part)
@@ -93,7 +93,7 @@ def read_shchur(file: str) -> Any:
     found = find(relative)
     if found is None:
         found = cache_path(relative)
-        _fetch(f"{_SHCHUR_URL}/{file}", found, file)
+        fetch(f"{_SHCHUR_URL}/{file}", found, file)
     names = [f"{kind}_{part}" for kind in ("adj", "attr") for part in ("data", "indices", "indptr", "shape")]
     arrays = load_npz(found, [*names, "labels"])
     from scipy.sparse import csr_matrix
@@ -111,7 +111,7 @@ def read_shchur(file: str) -> Any:
         raise GraphnasError(f"{found} is no graph of the expected form ({error}); get it again") from None
 
 
-def _fetch(url: str, target: Path, needed: str) -> None:
+def fetch(url: str, target: Path, needed: str) -> None:
     """Download a file for which no digest is published; what it holds is checked by its reader."""
     if target.is_file():
         return

@@ -126,7 +126,7 @@ class ImageTask(Task):
     ) -> Iterator[Batch]:
         if generator is not None:
             rows = rows[torch.randperm(len(rows), generator=generator)]
-        for part in _parts(rows, self.batch_size):
+        for part in parts_of(rows, self.batch_size):
             x, y = images.at(part)
             if generator is not None and augmentation is not None:
                 x = augmentation(x, generator)
@@ -176,7 +176,7 @@ def share_of(count: int, share: float) -> int:
     return max(1, round(share * count))
 
 
-def _parts(rows: Tensor, size: int) -> list[Tensor]:
+def parts_of(rows: Tensor, size: int) -> list[Tensor]:
     """Rows in batches; a last batch of one row joins the one before, as batch normalisation cannot train on one row."""
     parts = list(torch.split(rows, size))
     if size > 1 and len(parts) > 1 and len(parts[-1]) == 1:

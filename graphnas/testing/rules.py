@@ -47,6 +47,17 @@ def global_randomness_untouched(who: str) -> Iterator[None]:
         )
 
 
+@contextmanager
+def global_randomness_restored() -> Iterator[None]:
+    """Put the global generators of Python and numpy back after the block."""
+    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+
+
 def _global_states() -> dict[str, Any]:
     numpy_state: Any = np.random.get_state()  # noqa: NPY002  # the global generator is what is being watched
     states: dict[str, Any] = {

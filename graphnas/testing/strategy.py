@@ -14,7 +14,7 @@ from graphnas.search import Search, trial_seed
 from graphnas.space import Decisions, Space
 from graphnas.strategies.base import Strategy, Trial
 from graphnas.testing.objective import AdditiveEstimator
-from graphnas.testing.rules import expect, global_randomness_untouched
+from graphnas.testing.rules import expect, global_randomness_restored, global_randomness_untouched
 
 Make = Callable[[Space, np.random.Generator], Strategy]
 Score = Callable[[Architecture, int], float]
@@ -47,6 +47,10 @@ def check_strategy(make: Make, space: Space, seed: int = 0, *, rounds: int = 12,
         "every third trial failed": lambda a, number: math.nan if number % 3 == 0 else additive(a, number),
         "large scores": lambda a, number: 1e12 + additive(a, number),
     }
+    with global_randomness_restored():  # modules that are imported at first use may draw random names
+        unwatched = _Play(make(space, np.random.default_rng(seed)), space, additive, "distinct scores")
+        for _ in range(rounds):
+            unwatched.round(batch)
     with global_randomness_untouched("the strategy"):
         for name, score in landscapes.items():
             first = _Play(make(space, np.random.default_rng(seed)), space, score, name)
