@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from graphnas.strategies.base import Strategy as Strategy
     from graphnas.strategies.base import Trial as Trial
     from graphnas.tasks.base import Task as Task
+    from graphnas.tasks.graph import GraphTask as GraphTask
     from graphnas.tasks.image import ImageTask as ImageTask
+    from graphnas.tasks.inductive import InductiveNodeTask as InductiveNodeTask
+    from graphnas.tasks.link import LinkTask as LinkTask
     from graphnas.tasks.node import NodeTask as NodeTask
 
 __version__ = "0.1.0"
@@ -64,7 +67,10 @@ _HOMES = {
     "Strategy": "strategies.base",
     "Trial": "strategies.base",
     "Task": "tasks.base",
+    "GraphTask": "tasks.graph",
     "ImageTask": "tasks.image",
+    "InductiveNodeTask": "tasks.inductive",
+    "LinkTask": "tasks.link",
     "NodeTask": "tasks.node",
 }
 __all__ = sorted(_HOMES)
