@@ -138,7 +138,7 @@ def report(
 
 
 def import_benchmark(
-    benchmark: Annotated[str, typer.Argument(help="nasbench101, nasbench201 or nasbench_graph.")],
+    benchmark: Annotated[str, typer.Argument(help="enas6, nasbench101, nasbench201 or nasbench_graph.")],
     source: Annotated[str, typer.Argument(help="The benchmark's official file or folder.")],
     json_: Json = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 from pathlib import Path
@@ -13,7 +14,8 @@ from graphnas.cost import example_inputs
 from graphnas.errors import GraphnasError
 from graphnas.files import replacing
 
-_OWN = "graphnas.ops.modules"
+_OWN = ("graphnas.ops.modules", "graphnas.ops.graph_attention")
+"""Files whose classes an exported network carries as text: they need PyTorch and PyG only."""
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -24,12 +26,11 @@ def python_source(network: Architecture) -> str:
 
     Its state dict has the keys of the compiled module's, so weights move freely between the two.
     """
-    from graphnas.ops import modules
-
     layers = layers_of(network)
     module = compile(network, seed=0)
     code = module.graph.python_code("self")
-    lines = [f"self.{name} = {expression.source().replace(f'{_OWN}.', '')}" for name, expression in layers.values()]
+    own_prefix = "|".join(rf"{re.escape(file)}\." for file in _OWN)
+    lines = [f"self.{name} = {re.sub(own_prefix, '', expression.source())}" for name, expression in layers.values()]
     parents: dict[str, None] = {}
     for name, _ in layers.values():
         parts = name.split(".")
@@ -39,21 +40,28 @@ def python_source(network: Architecture) -> str:
     body = "\n".join(f"        {line}" for line in ["super().__init__()", *head, *lines])
     forward = "\n".join(f"    {line}" if line else "" for line in code.src.strip().splitlines())
     targets = {target for _, expression in layers.values() for target in expression.targets()}
-    own = sorted(target.removeprefix(f"{_OWN}.") for target in targets if target.startswith(f"{_OWN}."))
-    roots = {target.split(".")[0] for target in targets if not target.startswith(f"{_OWN}.")} | {"torch"}
+    own = [_text_of(target) for target in sorted(targets) if target.rpartition(".")[0] in _OWN]
+    roots = {target.split(".")[0] for target in targets if target.rpartition(".")[0] not in _OWN} | {"torch"}
     if "graphnas" in roots:
         raise GraphnasError("a network with open decisions cannot be exported; export the network of one architecture")
     imports = ["torch.nn"] + (["torch_geometric.nn"] if "torch_geometric" in roots else [])
+    imports += ["torch_geometric.utils"] if any("torch_geometric.utils." in text for text in own) else []
     others = sorted(n for n in code.globals if n != "torch" and re.search(rf"\b{re.escape(n)}\b", code.src))
     if others:
         raise GraphnasError(f"the network's code needs {', '.join(others)}, which a plain file cannot import")
     text = ["# A network found by graphnas; it needs only PyTorch" + (" and PyG." if len(imports) > 1 else ".")]
+    text += ["from __future__ import annotations"] if own else []
     text += ["import torch", *(f"import {name}" for name in imports)]
-    if own:
-        text += ["from torch import Tensor, nn"]
-    text += ["", "", *(f"{inspect.getsource(getattr(modules, name))}\n" for name in own)]
+    text += ["from torch import Tensor, nn"] if own else []
+    text += ["", "", *(f"{definition}\n" for definition in own)]
     text += ["class Network(torch.nn.Module):", "    def __init__(self):", body, "", forward, ""]
     return "\n".join(text)
+
+
+def _text_of(target: str) -> str:
+    """The definition of one of our own classes."""
+    file, _, name = target.rpartition(".")
+    return inspect.getsource(getattr(importlib.import_module(file), name))
 
 
 def export_python(network: Architecture, path: str | Path, module: GraphModule | None = None) -> list[Path]:

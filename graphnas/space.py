@@ -162,7 +162,8 @@ class Space:
         if found is not None and self.is_valid(found):
             return found
         if self._recover is not None:
-            known = self._recover(architecture).decisions_in(self)
+            written = self._recover(architecture)
+            known = written.decisions_in(self) or self._match(written.nodes)
             if known is not None:
                 return known
         if self.enumerable:

@@ -118,7 +118,7 @@ def graph_cell(architecture: Architecture, signature: Signature, *, channels: in
     b = Builder()
     raw = b.add(INPUT, name="x", shape=(signature.nodes, *signature.input))
     edges = b.add(INPUT, name="edge_index", shape=(2, signature.edges))
-    features = b.add("dropout", [raw], p=dropout, name="input.dropout")
+    features = b.add("feature_dropout", [raw], p=dropout, name="input.dropout")
     index: list[int] = []
     for i, n in enumerate(architecture.nodes):
         if n.op == INPUT:
@@ -136,7 +136,7 @@ def graph_cell(architecture: Architecture, signature: Signature, *, channels: in
                 h = b.add("relu", [h], name=f"node{i}.relu")
                 h = b.add("dropout", [h], p=dropout, name=f"node{i}.dropout")
             if n.op == "fc":
-                index.append(b.add("linear", [h], features=channels, name=f"node{i}.fc"))
+                index.append(b.add("feature_linear", [h], features=channels, name=f"node{i}.fc"))
             else:
                 index.append(b.add(n.op, [h, edges], features=channels, name=f"node{i}.{n.op}"))
     h = b.add("relu", [index[-1]], name="head.relu")

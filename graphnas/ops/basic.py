@@ -95,7 +95,7 @@ def relu(params: Mapping[str, Any], inputs: Sequence[Shape]) -> Layer:
 @layer_op("dropout")
 def dropout(params: Mapping[str, Any], inputs: Sequence[Shape]) -> Layer:
     """Zero each entry with probability ``p`` in training, and rescale."""
-    return layer("torch.nn.Dropout", p=params["p"])
+    return layer("torch.nn.Dropout", p=params["p"]).built_by("graphnas.ops.dropout.Dropout")
 
 
 @layer_op("linear")

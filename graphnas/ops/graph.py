@@ -77,8 +77,12 @@ for _class, _cost in (
 rule("torch_geometric.nn.GINConv", _gin_shape, _gin_cost)
 
 
+def _pyg(name: str, **arguments: Any) -> Layer:
+    return layer(f"torch_geometric.nn.{name}", **arguments).built_by(f"graphnas.ops.graph_convolutions.Fast{name}")
+
+
 def _convolution(name: str, params: Params, inputs: Shapes, **arguments: Any) -> Layer:
-    return layer(f"torch_geometric.nn.{name}", in_channels=inputs[0][1], out_channels=params["features"], **arguments)
+    return _pyg(name, in_channels=inputs[0][1], out_channels=params["features"], **arguments)
 
 
 @layer_op("gcn")
@@ -100,7 +104,7 @@ def gat(params: Params, inputs: Shapes) -> Layer:
 def gin(params: Params, inputs: Shapes) -> Layer:
     """Graph isomorphism network (Xu et al., 2019) with one linear map, as the parameter counts of NAS-Bench-Graph show."""
     network = layer("torch.nn.Linear", in_features=inputs[0][1], out_features=params["features"])
-    return layer("torch_geometric.nn.GINConv", nn=network)
+    return _pyg("GINConv", nn=network)
 
 
 @layer_op("cheb")
@@ -131,3 +135,16 @@ def graph(params: Params, inputs: Shapes) -> Layer:
 def feature_norm(params: Params, inputs: Shapes) -> Layer:
     """Batch normalisation of node features."""
     return layer("torch.nn.BatchNorm1d", num_features=inputs[0][1])
+
+
+@layer_op("feature_dropout")
+def feature_dropout(params: Params, inputs: Shapes) -> Layer:
+    """Dropout of the input features; what reads them must be a layer of this file, as they may become sparse."""
+    return layer("torch.nn.Dropout", p=params["p"]).built_by("graphnas.ops.sparse_features.FeatureDropout")
+
+
+@layer_op("feature_linear")
+def feature_linear(params: Params, inputs: Shapes) -> Layer:
+    """x W + b with ``features`` outputs, also for sparse input features; without b if ``bias`` is False."""
+    sizes = {"in_features": inputs[0][1], "out_features": params["features"], "bias": params.get("bias")}
+    return layer("torch.nn.Linear", **sizes).built_by("graphnas.ops.sparse_features.FeatureLinear")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphnas.errors import GraphnasError
@@ -19,16 +19,22 @@ class Layer:
     """A call of a layer class, not yet made: ``Layer("torch.nn.Linear", (("in_features", 3), ...))``.
 
     ``build`` makes the module, ``source`` writes the call as Python; both come from the same description, so an exported
-    file builds exactly the network that was trained.
+    file builds exactly the network that was trained. ``faster`` names a class that ``build`` uses in place of ``target``: it
+    has the same arguments and parameters, and the same results up to rounding.
     """
 
     target: str
     arguments: tuple[tuple[str, Any], ...] = ()
     children: tuple[Layer, ...] = ()
+    faster: str = ""
+
+    def built_by(self, faster: str) -> Layer:
+        """The same call, with another class that ``build`` uses."""
+        return replace(self, faster=faster)
 
     def build(self) -> Any:
         """The module (randomly initialised from torch's global generator)."""
-        module_name, _, class_name = self.target.rpartition(".")
+        module_name, _, class_name = (self.faster or self.target).rpartition(".")
         factory = getattr(importlib.import_module(module_name), class_name)
         arguments = {k: v.build() if isinstance(v, Layer) else v for k, v in self.arguments}
         return factory(*(child.build() for child in self.children), **arguments)

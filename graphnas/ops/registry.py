@@ -20,6 +20,7 @@ _BUILT_IN = (
     "graphnas.ops.basic",
     "graphnas.ops.image",
     "graphnas.ops.graph",
+    "graphnas.ops.graph_agnn",
     "graphnas.ops.darts",
     "graphnas.ops.mixed",
 )

@@ -1,0 +1,134 @@
+"""The spaces of AGNN and GraphNAS: a chain of graph layers, each one node whose parameters are the choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
+
+from graphnas.architecture import Node, node
+from graphnas.canonical import Semantics
+from graphnas.errors import GraphnasError
+from graphnas.ops.graph_agnn import ACTIVATIONS, ATTENTIONS, COMBINES, HEADS, WIDTHS
+from graphnas.space import Choice, Space
+from spaces.gnn_network import gnn_network
+from spaces.gnn_writing import Rewrite
+
+AGNN: Mapping[str, Sequence[str | int]] = {
+    "width": WIDTHS,
+    "attention": ATTENTIONS,
+    "heads": HEADS,
+    "aggregate": ("sum", "mean", "max"),
+    "combine": COMBINES,
+    "activation": tuple(ACTIVATIONS),
+}
+"""Component classes of AGNN and their options: 14,112 layers (Zhou et al., 2019)."""
+
+GRAPHNAS: Mapping[str, Sequence[str | int]] = {
+    "attention": ATTENTIONS,
+    "aggregate": ("sum", "mean", "max", "mlp"),
+    "activation": tuple(ACTIVATIONS),
+    "heads": HEADS,
+    "width": WIDTHS,
+}
+"""Those of GraphNAS: 9,408 layers (Gao et al., 2020)."""
+
+SEMANTICS = Semantics(identity_ops=frozenset({"identity"}), merge_ops=frozenset({"sum", "concat", "max"}))
+
+RECIPE = {"optimiser": "adam", "learning_rate": 0.005, "weight_decay": 5e-4, "schedule": "constant", "clip": None}
+"""How GraphNAS trains (its released code)."""
+
+
+@lru_cache(maxsize=16)
+def agnn(layers: int = 2, residual: bool = False, jumping_knowledge: bool = False, batch_norm: bool = False) -> Space:
+    """The space of AGNN: 14,112 ** ``layers`` networks, times 2 ** ``layers`` and 3 for the two kinds of links.
+
+    The choices of one component class form a group (width, attention, heads, aggregate, combine, activation), so that
+    ``mutate(architecture, rng, group="attention")`` changes one class only; so do the links (residual, jumping_knowledge).
+    The last layer gives the outputs of the task: its width is theirs, whatever is chosen, and its heads are averaged, as in
+    AGNN and GraphNAS; its activation counts, as in the released code of GraphNAS. With jumping knowledge it is a layer
+    like the others, and a linear map gives the outputs.
+
+    Source: Zhou, Song, Huang & Hu, "Auto-GNN: Neural architecture search of graph neural networks", 2019.
+
+    Args:
+        layers: number of layers; AGNN takes 2 for citation graphs and 3 for protein interactions.
+        residual: for each layer, whether what it reads is added to what it gives (Kipf & Welling, 2017, appendix B).
+        jumping_knowledge: whether the output reads the last layer, or all layers joined or their maximum (Xu et al., 2018).
+        batch_norm: normalise the features before every layer but the first; no choice.
+
+    Raises:
+        GraphnasError: fewer than one layer, or jumping knowledge with one.
+    """
+    name = "agnn" + _suffix(
+        layers=layers, residual=residual, jumping_knowledge=jumping_knowledge, batch_norm=batch_norm
+    )
+    description = f"GNN of {layers} layers with 6 choices each (AGNN)"
+    return _space_of(name, description, AGNN, layers, residual, jumping_knowledge, batch_norm)
+
+
+@lru_cache(maxsize=16)
+def graphnas_space(layers: int = 2) -> Space:
+    """The space of GraphNAS: 9,408 ** ``layers`` networks; see ``agnn`` for the last layer.
+
+    The aggregate "mlp" is the sum through a perceptron (the DGL version of the released code).
+
+    Source: Gao, Yang, Zhang, Zhou & Hu, "Graph neural architecture search", IJCAI 2020.
+
+    Raises:
+        GraphnasError: fewer than one layer.
+    """
+    name = "graphnas_gnn" + _suffix(layers=layers)
+    return _space_of(name, f"GNN of {layers} layers with 5 choices each (GraphNAS)", GRAPHNAS, layers)
+
+
+def _suffix(layers: int, **options: bool) -> str:
+    """What tells a space from the registered one of its family."""
+    parts = ([str(layers)] if layers != 2 else []) + [name for name, chosen in options.items() if chosen]
+    return "".join(f"-{part}" for part in parts)
+
+
+def _space_of(
+    name: str,
+    description: str,
+    classes: Mapping[str, Sequence[str | int]],
+    layers: int,
+    residual: bool = False,
+    jumping_knowledge: bool = False,
+    batch_norm: bool = False,
+) -> Space:
+    if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
+        raise GraphnasError(f"a GNN needs at least 1 layer, not {layers!r}")
+    if jumping_knowledge and layers < 2:
+        raise GraphnasError("jumping knowledge joins layers; with only 1 there is nothing to join")
+    order: list[Choice] = []
+    nodes: list[Node] = [node("input")]
+    outputs: list[int] = []
+    before = 0
+    for number in range(1, layers + 1):
+        choices = {key: Choice(f"{key}{number}", tuple(options), key) for key, options in classes.items()}
+        order += choices.values()
+        nodes.append(node("agnn", (before,), **choices))
+        if residual:
+            link = Choice(f"residual{number}", (False, True), "residual")
+            order.append(link)
+            nodes.append(node("sum", (len(nodes) - 1, link.at(None, before))))
+        before = len(nodes) - 1
+        outputs.append(before)
+    if jumping_knowledge:
+        jump = Choice("jumping_knowledge", ("last", "concat", "max"), "jumping_knowledge")
+        order.append(jump)
+        earlier = [jump.at(None, layer, layer) for layer in outputs[:-1]]
+        nodes.append(node(jump.at("identity", "concat", "max"), (*earlier, outputs[-1])))
+    nodes.append(node("output", (len(nodes) - 1,)))
+    return Space(
+        name,
+        nodes,
+        semantics=SEMANTICS,
+        order=order,
+        network=partial(gnn_network, batch_norm=batch_norm),
+        size={"dropout": 0.6, "attention_dropout": 0.6},
+        accepts=("node",),
+        recipe=RECIPE,
+        recover=Rewrite(layers, residual, jumping_knowledge) if residual or jumping_knowledge else None,
+        description=description,
+    )
