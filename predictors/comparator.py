@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,13 +11,15 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from graphnas.architecture import Architecture
-from graphnas.encoding.dense import DenseTensors, encode_dense
+from graphnas.encoding.dense import encode_dense
 from graphnas.encoding.forms import classes_of
 from graphnas.encoding.vocabulary import vocabulary_of
 from graphnas.errors import GraphnasError, unknown
 from graphnas.predictor import Comparator
 from graphnas.space import Space
+from predictors.colours import ColourGraphs
 from predictors.comparator_network import ENCODERS, HEADS, ComparatorNetwork, all_pairs_loss, shuffled_pairs_loss
+from predictors.weights import set_weights, weights_of
 
 PAIRS = ("all", "shuffled")
 _CHUNK = 1024
@@ -31,13 +34,13 @@ class NAC(Comparator):
 
     Args:
         space: whose architectures it is for.
-        encoder: "bidirectional" (``GraphEncoder``) or "published" (``PublishedEncoder``).
+        encoder: "bidirectional" (``BidirectionalEncoder``) or "published" (``PublishedEncoder``).
         head: "antisymmetric" or "concatenation"; see ``ComparatorNetwork``.
         pairs: "all" ordered pairs of a batch, or a batch against its "shuffled" self.
         canonical: read canonical graphs; False reads them as written.
         width: features of a vertex.
         layers: message passing layers.
-        steps: optimiser steps of ``fit``.
+        steps: optimiser steps of ``fit`` for up to ``batch`` labels; for more labels, in proportion more.
         batch: labelled architectures in a step, at most.
         learning_rate: of Adam (Kingma & Ba, 2015).
         momentum: Adam's beta_1 (beta_2 is 0.999).
@@ -63,7 +66,7 @@ class NAC(Comparator):
         canonical: bool = True,
         width: int = 128,
         layers: int = 4,
-        steps: int = 600,
+        steps: int = 150,
         batch: int = 256,
         learning_rate: float = 1e-3,
         momentum: float = 0.9,
@@ -98,7 +101,7 @@ class NAC(Comparator):
         self.weight_decay = weight_decay
         self.decoupled = decoupled
         self.seed = seed
-        self._labelled: tuple[DenseTensors, torch.Tensor] | None = None
+        self._labelled: tuple[Sequence[Architecture], torch.Tensor] | None = None
         self._rounds = 0
 
     @classmethod
@@ -130,9 +133,10 @@ class NAC(Comparator):
         self.network_ = self._make_network()
         # Only the order counts, and ranks keep it in single precision too.
         ranks = np.unique(scores, return_inverse=True)[1].astype(np.float32)
-        self._labelled = self._graphs(architectures), torch.from_numpy(ranks)
+        self._labelled = architectures, torch.from_numpy(ranks)
         self._rounds = 0
-        self._train(self.steps, self.learning_rate, np.random.SeedSequence([self.seed, 0]), None)
+        steps = math.ceil(self.steps * max(1.0, len(scores) / self.batch))
+        self._train(steps, self.learning_rate, np.random.SeedSequence([self.seed, 0]), None)
 
     def learn_pairs(
         self,
@@ -164,7 +168,7 @@ class NAC(Comparator):
         self._check([*a, *b])
         self._rounds += 1
         seed = np.random.SeedSequence([self.seed, self._rounds])
-        self._train(steps, self.learning_rate / 10, seed, (self._graphs(a), self._graphs(b), torch.from_numpy(targets)))
+        self._train(steps, self.learning_rate / 10, seed, (a, b, torch.from_numpy(targets)))
         return self
 
     def _train(
@@ -172,34 +176,45 @@ class NAC(Comparator):
         steps: int,
         learning_rate: float,
         seed: np.random.SeedSequence,
-        extra: tuple[DenseTensors, DenseTensors, torch.Tensor] | None,
+        extra: tuple[list[Architecture], list[Architecture], torch.Tensor] | None,
     ) -> None:
         assert self._labelled is not None
-        graphs, scores = self._labelled
-        network, n = self.network_, len(self._labelled[1])
+        labelled, scores = self._labelled
+        a, b, targets = extra or ([], [], torch.empty(0))
+        forms, member = self._distinct([*labelled, *a, *b])
+        network, graphs = self.network_, self._graphs(forms)
+        known, first, second = torch.split(torch.tensor(member), [len(labelled), len(a), len(b)])
         generator = torch.Generator().manual_seed(int(seed.generate_state(1)[0]))
-        betas = (self.momentum, 0.999)
         kind = torch.optim.AdamW if self.decoupled else torch.optim.Adam
-        optimiser = kind(network.parameters(), lr=learning_rate, betas=betas, weight_decay=self.weight_decay)
+        betas = (self.momentum, 0.999)
+        optimiser = kind(network.parameters(), learning_rate, betas, weight_decay=self.weight_decay, fused=True)
         network.train()
         for step in range(steps):
             if self.decoupled:
                 optimiser.param_groups[0]["lr"] = learning_rate * (1 + np.cos(np.pi * step / steps)) / 2
-            rows = torch.randperm(n, generator=generator)[: self.batch] if n > self.batch else torch.arange(n)
-            u, v = network(graphs[rows])
+            rows, pairs = self._rows(len(known), generator), self._rows(len(targets), generator, shuffle=True)
+            u, v = self._utilities(graphs, torch.cat([known[rows], first[pairs], second[pairs]]))
+            n, m = len(rows), len(rows) + len(pairs)
             if self.pairs == "all":
-                loss = all_pairs_loss(u, v, scores[rows])
+                loss = all_pairs_loss(u[:n], v[:n], scores[rows])
             else:
-                loss = shuffled_pairs_loss(u, v, scores[rows], generator)
-            if extra is not None:
-                a, b, targets = extra
-                some = torch.randperm(len(targets), generator=generator)[: self.batch]
-                logits = network(a[some])[0] + network(b[some])[1]
-                loss = loss + binary_cross_entropy_with_logits(logits, targets[some])
+                loss = shuffled_pairs_loss(u[:n], v[:n], scores[rows], generator)
+            if len(pairs):
+                loss = loss + binary_cross_entropy_with_logits(u[n:m] + v[m:], targets[pairs])
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         network.eval()
+
+    def _rows(self, n: int, generator: torch.Generator, shuffle: bool = False) -> torch.Tensor:
+        """At most ``batch`` of n rows: all of them in order, where they are no more and need no shuffling."""
+        return torch.randperm(n, generator=generator)[: self.batch] if n > self.batch or shuffle else torch.arange(n)
+
+    def _utilities(self, graphs: ColourGraphs, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """u and v ``[n]`` of the chosen graphs, each of which goes through the encoder once."""
+        used, places = torch.unique(chosen, return_inverse=True)
+        u, v = self.network_(graphs if len(used) == len(graphs) else graphs[used.numpy()])
+        return u[places], v[places]
 
     # -- comparing ------------------------------------------------------------------------------
 
@@ -212,13 +227,7 @@ class NAC(Comparator):
         self._check_fitted()
         architectures = list(architectures)
         self._check(architectures)
-        # Equal graphs are worked out once, so that they get bitwise equal utilities.
-        if self.canonical:
-            forms, member = classes_of(self.space, architectures)
-        else:
-            place: dict[Architecture, int] = {}
-            member = [place.setdefault(a, len(place)) for a in architectures]
-            forms = list(place)
+        forms, member = self._distinct(architectures)
         found = np.empty((2, len(forms)))
         with torch.no_grad():
             for start in range(0, len(forms), _CHUNK):
@@ -226,6 +235,24 @@ class NAC(Comparator):
                 found[0, start : start + _CHUNK] = u.numpy()
                 found[1, start : start + _CHUNK] = v.numpy()
         return found[0, member], found[1, member]
+
+    def _distinct(self, architectures: Sequence[Architecture]) -> tuple[list[Architecture], list[int]]:
+        """The distinct graphs in an order of their own, and the place of each architecture's own.
+
+        Equal graphs get bitwise equal utilities, and those of a set of graphs do not depend on the order of the call: that
+        makes the default comparator antisymmetric to the last bit.
+        """
+        if self.canonical:
+            forms, member = classes_of(self.space, architectures)
+            name = dict(zip(member, map(self.space.key, architectures), strict=True))
+        else:
+            place: dict[Architecture, int] = {}
+            member = [place.setdefault(a, len(place)) for a in architectures]
+            forms = list(place)
+            name = {i: repr(a.nodes) for i, a in enumerate(forms)}
+        order = sorted(name, key=name.__getitem__)
+        rank = {i: r for r, i in enumerate(order)}
+        return [forms[i] for i in order], [rank[i] for i in member]
 
     def _probability(self, a: Sequence[Architecture], b: Sequence[Architecture]) -> np.ndarray:
         u, v = self.utilities([*a, *b])
@@ -253,6 +280,30 @@ class NAC(Comparator):
             raise GraphnasError("rank_scores needs at least one architecture to compare with")
         return np.asarray(self.matrix(architectures, references).mean(1))
 
+    def tau_pairwise(self, architectures: Sequence[Architecture], scores: Sequence[float] | np.ndarray) -> float:
+        """The figure that the paper reports: twice the share of pairs i < j that are ordered right, less 1.
+
+        A pair is ordered right where ``p(a_i better than a_j) - 1/2`` and the difference of their scores do not have opposite
+        signs, so ties count as right. Kendall's tau-b of ``rank_scores`` is another figure: it corrects for ties, and
+        its ranking is one, where the comparator need not even agree with itself on (i, j) and (j, i).
+
+        Args:
+            architectures: n >= 2.
+            scores: ``[n]``, larger is better.
+
+        Raises:
+            GraphnasError: not fitted, an architecture of another space, or not one finite score for each of two or more.
+        """
+        true = np.asarray(scores, dtype=np.float64)
+        if len(architectures) < 2 or true.shape != (len(architectures),) or not np.isfinite(true).all():
+            raise GraphnasError(
+                f"tau_pairwise got {len(architectures)} architectures and scores of shape {list(true.shape)}; "
+                "give two or more, with one finite score for each"
+            )
+        first, second = np.triu_indices(len(true), 1)
+        sure = self.matrix(architectures, architectures)[first, second] - 0.5
+        return float(2 * np.mean(sure * (true[first] - true[second]) >= 0) - 1)
+
     # -- network and files ----------------------------------------------------------------------
 
     def _make_network(self) -> ComparatorNetwork:
@@ -263,23 +314,17 @@ class NAC(Comparator):
             )
         return network.eval()
 
-    def _graphs(self, architectures: Sequence[Architecture]) -> DenseTensors:
+    def _graphs(self, forms: Sequence[Architecture]) -> ColourGraphs:
         # The published readout averages over padding: it must be the same in every batch.
         nodes = vocabulary_of(self.space).max_nodes if self.encoder == "published" else None
-        return encode_dense(self.space, architectures, self.canonical, nodes).torch()
+        return self.network_.graphs(encode_dense(self.space, forms, canonical=False, nodes=nodes))
 
     def _arrays(self) -> Mapping[str, np.ndarray]:
-        return {f"network.{name}": value.numpy() for name, value in self.network_.state_dict().items()}
+        return weights_of(self.network_)
 
     def _set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         network = self._make_network()
-        weights = {}
-        for name, value in network.state_dict().items():
-            found = arrays[f"network.{name}"]
-            if found.dtype != np.float32 or found.shape != tuple(value.shape) or not np.isfinite(found).all():
-                raise ValueError(f"the weight {name} is not of the shape {list(value.shape)} or not finite")
-            weights[name] = torch.from_numpy(found.copy())
-        network.load_state_dict(weights)
+        set_weights(network, arrays)
         self.network_ = network
         self._labelled, self._rounds = None, 0
 

@@ -4,13 +4,48 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, linear
 
-from graphnas.encoding.dense import DenseTensors
-from predictors.encoder import GraphEncoder
+from graphnas.encoding.dense import DenseBatch
+from predictors.colours import ColourGraphs, colour
 
 ENCODERS = ("bidirectional", "published")
 HEADS = ("antisymmetric", "concatenation")
+
+
+class BidirectionalEncoder(nn.Module):
+    """Layers ``H <- H + relu(P H W_forward + P' H W_backward + b)``, then the mean over the vertices.
+
+    P is the adjacency with self-loops (row = receiver), P' its transpose with self-loops, both divided by their row sums
+    (Kipf & Welling, 2017; bidirectional as in Wen et al., ECCV 2020).
+
+    Args:
+        tokens: size K of the vocabulary.
+        width: D, features of a vertex.
+        layers: number of layers.
+    """
+
+    sides, normalise, padding = 2, True, False
+
+    def __init__(self, tokens: int, width: int = 128, layers: int = 4) -> None:
+        super().__init__()
+        self.embedding = nn.Linear(tokens, width, bias=False)
+        self.forwards = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
+        self.backwards = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(layers))
+
+    def forward(self, graphs: ColourGraphs) -> Tensor:
+        """Graph features ``[B, D]``."""
+        h: Tensor = self.embedding(graphs.features)
+        width = h.shape[1]
+        for along, against, layer in zip(self.forwards, self.backwards, graphs.layers, strict=True):
+            assert isinstance(along, nn.Linear)
+            assert isinstance(against, nn.Linear)
+            # Rows 2c and 2c + 1 are what colour c sends along and against its edges; as the weights of the messages along
+            # them sum to 1, their bias can be added before.
+            bias = torch.cat([along.bias, along.bias.new_zeros(width)])
+            sent = linear(h, torch.cat([along.weight, against.weight]), bias).reshape(-1, width)
+            h = layer.own @ h + torch.relu(layer.messages @ sent)
+        return graphs.readout @ h
 
 
 class PublishedEncoder(nn.Module):
@@ -25,19 +60,21 @@ class PublishedEncoder(nn.Module):
         layers: number of layers.
     """
 
+    sides, normalise, padding = 1, False, True
+
     def __init__(self, tokens: int, width: int = 128, layers: int = 4) -> None:
         super().__init__()
         self.embedding = nn.Linear(tokens, width, bias=False)
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
 
-    def forward(self, graphs: DenseTensors) -> tuple[Tensor, Tensor]:
-        """Vertex features ``[B, N, D]`` and graph features ``[B, D]``."""
-        h = self.embedding(graphs.table)[graphs.kinds]
-        adjacency = graphs.adjacency
-        with_loops = adjacency + torch.eye(adjacency.shape[-1], dtype=adjacency.dtype, device=adjacency.device)
-        for layer in self.layers:
-            h = torch.relu(layer(with_loops @ h) + h)
-        return h, h.mean(1)
+    def forward(self, graphs: ColourGraphs) -> Tensor:
+        """Graph features ``[B, D]``."""
+        h: Tensor = self.embedding(graphs.features)
+        for linear_layer, layer in zip(self.layers, graphs.layers, strict=True):
+            assert isinstance(linear_layer, nn.Linear)
+            sent = h @ linear_layer.weight.T
+            h = torch.relu(layer.messages @ sent + linear_layer.bias + layer.own @ h)
+        return graphs.readout @ h
 
 
 class ComparatorNetwork(nn.Module):
@@ -57,17 +94,23 @@ class ComparatorNetwork(nn.Module):
 
     def __init__(self, tokens: int, width: int, layers: int, encoder: str, head: str) -> None:
         super().__init__()
-        published = encoder == "published"
-        self.encoder = PublishedEncoder(tokens, width, layers) if published else GraphEncoder(tokens, width, layers)
+        kind = PublishedEncoder if encoder == "published" else BidirectionalEncoder
+        self.encoder: BidirectionalEncoder | PublishedEncoder = kind(tokens, width, layers)
+        self.layers = layers
         self.antisymmetric = head == "antisymmetric"
         if self.antisymmetric:
             self.head: nn.Module = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1, bias=False))
         else:
             self.head = nn.Linear(2 * width, 1)
 
-    def forward(self, graphs: DenseTensors) -> tuple[Tensor, Tensor]:
+    def graphs(self, batch: DenseBatch) -> ColourGraphs:
+        """What ``forward`` reads, of B graphs."""
+        encoder = self.encoder
+        return colour(batch, self.layers, encoder.sides == 2, encoder.normalise, encoder.padding)
+
+    def forward(self, graphs: ColourGraphs) -> tuple[Tensor, Tensor]:
         """The utilities u and v, each ``[B]``."""
-        _, z = self.encoder(graphs)
+        z = self.encoder(graphs)
         if self.antisymmetric:
             utility = self.head(z).squeeze(-1)
             return utility, -utility

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import numpy as np
 
 from graphnas.architecture import Architecture
-from graphnas.encoding.flat import one_hot
-from graphnas.encoding.paths import op_paths
-from graphnas.encoding.substructures import colours, statistics, statistics_names
+from graphnas.encoding.flat import adjacency_encoding, one_hot
+from graphnas.encoding.forms import canonical_forms
+from graphnas.encoding.vocabulary import vocabulary_of
 from graphnas.space import Space
-
-ROUNDS = 2
-MAX_COLUMNS = 4096
 
 
 class Features(ABC):
@@ -28,7 +22,7 @@ class Features(ABC):
         width: number of features, once fitted.
     """
 
-    canonical: ClassVar[bool] = True
+    canonical: bool = True
     width: int
 
     def __init__(self, space: Space) -> None:
@@ -51,21 +45,11 @@ class Features(ABC):
         """The inverse of ``arrays`` (ValueError or KeyError when they are damaged)."""
 
 
-class OneHot(Features):
-    """The one-hot decisions; nothing is fitted."""
-
-    canonical = False
-
-    def __init__(self, space: Space) -> None:
-        super().__init__(space)
-        self.width = sum(space.radices)
+class Fixed(Features):
+    """A map whose columns are known beforehand: nothing is fitted."""
 
     def fit(self, architectures: Sequence[Architecture]) -> None:
         """Nothing to settle."""
-
-    def transform(self, architectures: Sequence[Architecture]) -> np.ndarray:
-        """One block for each Choice."""
-        return one_hot(self.space, architectures)
 
     def arrays(self) -> Mapping[str, np.ndarray]:
         """Nothing."""
@@ -75,97 +59,61 @@ class OneHot(Features):
         """Nothing."""
 
 
-class Canonical(Features):
-    """Weisfeiler-Lehman colour counts after 0 to 2 rounds, and a few scalars (specific to no space).
+class OneHot(Fixed):
+    """The one-hot decisions."""
 
-    Columns are the colours of at least two training architectures, since one that only one has merely names it; the most
-    frequent 4,096 at most. Other colours are not counted.
-    """
+    canonical = False
 
-    def fit(self, architectures: Sequence[Architecture]) -> None:
-        """Take the colours that occur."""
-        frequency: Counter[int] = Counter()
-        for architecture in architectures:
-            frequency.update(self._counts(architecture).keys())
-        shared = [colour for colour, count in frequency.items() if count > 1]
-        kept = sorted(shared, key=lambda colour: (-frequency[colour], colour))[:MAX_COLUMNS]
-        self._settle(np.sort(np.array(kept, dtype=np.int64)))
-
-    def _settle(self, kept: np.ndarray) -> None:
-        self.colours_ = kept
-        self.column_ = {colour: i for i, colour in enumerate(kept.tolist())}
-        self.width = len(kept) + len(statistics_names(self.space))
-
-    def _counts(self, architecture: Architecture) -> Counter[int]:
-        rounds = colours(architecture.nodes, ROUNDS, self.space.semantics.ordered_ops)
-        return Counter([colour for row in rounds for colour in row])
+    def __init__(self, space: Space) -> None:
+        super().__init__(space)
+        self.width = sum(space.radices)
 
     def transform(self, architectures: Sequence[Architecture]) -> np.ndarray:
-        """Colour counts, then scalars."""
-        rows: list[int] = []
-        columns: list[int] = []
-        counts: list[int] = []
-        column = self.column_
-        for row, architecture in enumerate(architectures):
-            for colour, count in self._counts(architecture).items():
-                if colour in column:
-                    rows.append(row)
-                    columns.append(column[colour])
-                    counts.append(count)
-        features = np.zeros((len(architectures), self.width), dtype=np.float32)
-        features[rows, columns] = counts
-        features[:, len(column) :] = statistics(self.space, architectures)
-        return features
-
-    def arrays(self) -> Mapping[str, np.ndarray]:
-        """The colours."""
-        return {"features.colours": self.colours_}
-
-    def set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take the colours of a file."""
-        kept = arrays["features.colours"]
-        if kept.dtype != np.int64 or kept.ndim != 1 or np.any(np.diff(kept) <= 0):
-            raise ValueError("the colours are not a sorted list of integers")
-        self._settle(kept)
+        """One block for each Choice."""
+        return one_hot(self.space, architectures)
 
 
-class Paths(Features):
-    """Counts of the op paths that occur in the training set, the most frequent 4,096 at most."""
+class Adjacency(Fixed):
+    """Edges and ops of the canonical graph, vertices in their canonical order."""
 
-    def fit(self, architectures: Sequence[Architecture]) -> None:
-        """Take the paths that occur."""
-        frequency: Counter[str] = Counter()
-        for architecture in architectures:
-            frequency.update(self._counts(architecture).keys())
-        self._settle(sorted(frequency, key=lambda path: (-frequency[path], path))[:MAX_COLUMNS])
-
-    def _settle(self, paths: list[str]) -> None:
-        self.column_ = {path: i for i, path in enumerate(paths)}
-        self.width = len(paths)
-
-    def _counts(self, architecture: Architecture) -> dict[str, int]:
-        counts = op_paths(architecture.nodes, self.space.semantics.merge_ops)
-        return {repr(path): count for path, count in counts.items()}
+    def __init__(self, space: Space) -> None:
+        super().__init__(space)
+        nodes, tokens = vocabulary_of(space).max_nodes, len(vocabulary_of(space))
+        self.width = nodes * (nodes - 1) // 2 + nodes * tokens
 
     def transform(self, architectures: Sequence[Architecture]) -> np.ndarray:
-        """How often each path occurs."""
-        features = np.zeros((len(architectures), self.width), dtype=np.float32)
-        for row, architecture in enumerate(architectures):
-            for path, count in self._counts(architecture).items():
-                if path in self.column_:
-                    features[row, self.column_[path]] = min(count, 1 << 53)
-        return features
+        """The adjacency encoding."""
+        return adjacency_encoding(self.space, architectures, canonical=False)  # they are canonical already
+
+
+class Joined(Features):
+    """The columns of several maps side by side."""
+
+    def __init__(self, parts: Sequence[Features]) -> None:
+        super().__init__(parts[0].space)
+        self.parts = parts
+        self.canonical = all(part.canonical for part in parts)
+
+    def fit(self, architectures: Sequence[Architecture]) -> None:
+        """Settle the columns of every part."""
+        for part in self.parts:
+            part.fit(self._seen_by(part, architectures))
+        self.width = sum(part.width for part in self.parts)
+
+    def transform(self, architectures: Sequence[Architecture]) -> np.ndarray:
+        """All columns."""
+        return np.concatenate([part.transform(self._seen_by(part, architectures)) for part in self.parts], axis=1)
+
+    def _seen_by(self, part: Features, architectures: Sequence[Architecture]) -> Sequence[Architecture]:
+        wants_forms = part.canonical and not self.canonical
+        return canonical_forms(self.space, architectures) if wants_forms else architectures
 
     def arrays(self) -> Mapping[str, np.ndarray]:
-        """The paths, as JSON text."""
-        return {"features.paths": np.array(json.dumps(list(self.column_)))}
+        """What every part has fitted; their names differ, as no part occurs twice."""
+        return {name: array for part in self.parts for name, array in part.arrays().items()}
 
     def set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take the paths of a file."""
-        paths = json.loads(str(arrays["features.paths"]))
-        if not isinstance(paths, list) or not all(isinstance(p, str) for p in paths) or len(set(paths)) < len(paths):
-            raise ValueError("the paths are not a list of distinct texts")
-        self._settle(paths)
-
-
-FEATURES: dict[str, type[Features]] = {"canonical": Canonical, "one_hot": OneHot, "paths": Paths}
+        """Every part takes its own."""
+        for part in self.parts:
+            part.set_arrays(arrays)
+        self.width = sum(part.width for part in self.parts)

@@ -1,22 +1,20 @@
-"""Tree ensembles: the predictor that needs no tuning and no GPU."""
+"""Random forests: the predictor that needs no tuning and no GPU."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from graphnas.architecture import Architecture
-from graphnas.encoding.forms import canonical_forms, classes_of
-from graphnas.errors import GraphnasError, unknown
-from graphnas.predictor import Prediction, Predictor
+from graphnas.errors import GraphnasError
 from graphnas.space import Space
-from predictors.features import FEATURES, Features
+from predictors.feature_predictor import FeaturePredictor, make_features
+from predictors.features import Features
 from predictors.trees import Trees
 
 
-class RandomForest(Predictor):
+class RandomForest(FeaturePredictor):
     """Random forest (Breiman, 2001) or extremely randomised trees (Geurts et al., 2006) on architecture features.
 
     The mean is that of the trees, and the standard deviation is their spread. The fitted trees are plain arrays:
@@ -25,7 +23,8 @@ class RandomForest(Predictor):
     Args:
         space: whose architectures it is for.
         features: "canonical" (Weisfeiler-Lehman counts and scalars of the canonical graph), "paths" (op path counts
-            of the canonical graph) or "one_hot" (the decisions as written).
+            of the canonical graph), "adjacency" (its edges and ops), "one_hot" (the decisions as written), or several
+            joined by a plus.
         trees: how many.
         extra: extremely randomised trees on all data instead of a random forest on bootstrap samples.
         max_features: share of the features that each split looks at, in (0, 1].
@@ -52,8 +51,7 @@ class RandomForest(Predictor):
         min_leaf: int = 1,
         seed: int = 0,
     ) -> None:
-        if features not in FEATURES:
-            raise unknown("features", features, FEATURES)
+        make_features(features, space)
         if trees < 1 or min_leaf < 1 or not 0 < max_features <= 1:
             raise GraphnasError(
                 "a forest needs trees >= 1, min_leaf >= 1 and 0 < max_features <= 1, "
@@ -67,16 +65,12 @@ class RandomForest(Predictor):
         self.min_leaf = min_leaf
         self.seed = seed
 
-    def _fit(self, architectures: Sequence[Architecture], scores: np.ndarray) -> None:
-        features = self._make_features()
-        forms = canonical_forms(self.space, architectures) if features.canonical else architectures
-        features.fit(forms)
-        model = self._ensemble()
-        model.fit(features.transform(forms), scores)
-        self.features_, self.trees_ = features, Trees.of_sklearn(model)
-
     def _make_features(self) -> Features:
-        return FEATURES[self.features](self.space)
+        return make_features(self.features, self.space)
+
+    def _learn(self, x: np.ndarray, scores: np.ndarray) -> None:
+        grown = self._ensemble().fit(x, scores).estimators_
+        self.trees_ = Trees.join([Trees.of_sklearn(tree.tree_) for tree in grown])
 
     def _ensemble(self) -> Any:
         """The unfitted scikit-learn model."""
@@ -91,12 +85,8 @@ class RandomForest(Predictor):
             n_jobs=1,
         )
 
-    def _predict(self, architectures: Sequence[Architecture]) -> Prediction:
-        if not self.features_.canonical:
-            return Prediction(*self.trees_.predict(self.features_.transform(architectures)))
-        forms, member = classes_of(self.space, architectures)
-        mean, std = self.trees_.predict(self.features_.transform(forms))
-        return Prediction(mean[member], std[member])
+    def _evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.trees_.predict(x)
 
     def _arrays(self) -> Mapping[str, np.ndarray]:
         return {**self.trees_.arrays(), **self.features_.arrays()}

@@ -16,11 +16,12 @@ class GaussianProcess:
 
     ``k(x, x') = a (1 + r + r^2 / 3) exp(-r)`` with ``r^2 = sum_g w_g |x_g - x'_g|^2``, and noise v: Rasmussen & Williams
     (2006), equations 4.17, 2.25, 2.26. The logarithms of the weights, of a and of v maximise the marginal
-    likelihood (equation 2.30) times normal priors, around ``1 / 2G``, 1 and ``noise``; L-BFGS with the exact gradient (equation 5.9).
+    likelihood (equation 2.30) times normal priors, around ``centres``, 1 and ``noise``; L-BFGS with the exact gradient (equation 5.9).
 
     Args:
         noise: centre of the prior of v.
         search: optimise on at most so many points; all of them condition the predictions.
+        centres: ``[G]``, of the priors of the weights; ``1 / 2G`` each by default.
 
     Attributes:
         weights_: ``[G]``.
@@ -28,9 +29,10 @@ class GaussianProcess:
         noise_: v.
     """
 
-    def __init__(self, noise: float = 0.2, search: int = 400) -> None:
+    def __init__(self, noise: float = 0.2, search: int = 400, centres: Sequence[float] | None = None) -> None:
         self.noise = noise
         self.search = search
+        self.centres = centres
 
     def fit(self, groups: Sequence[np.ndarray], y: np.ndarray, rng: np.random.Generator) -> GaussianProcess:
         """Learn from G groups ``[n, width]`` and targets ``[n]``; ``rng`` chooses the points of the search."""
@@ -39,7 +41,7 @@ class GaussianProcess:
         n, g = len(y), len(groups)
         rows = np.arange(n) if n <= self.search else np.sort(rng.choice(n, self.search, replace=False))
         distances = [_squared_distances(x[rows], x[rows]) for x in groups]
-        start = np.log([*[0.5 / g] * g, 1.0, self.noise])
+        start = self._centre(g)
         found = minimize(
             self.objective,
             start,
@@ -58,7 +60,7 @@ class GaussianProcess:
     def objective(self, logs: np.ndarray, distances: Sequence[np.ndarray], y: np.ndarray) -> tuple[float, np.ndarray]:
         """Negative log posterior of the logarithms of (weights, a, v), up to a constant, and its gradient ``[G + 2]``."""
         g = len(distances)
-        centre = np.log([*[0.5 / g] * g, 1.0, self.noise])
+        centre = self._centre(g)
         weights, amplitude, noise = np.exp(logs[:g]), np.exp(logs[g]), np.exp(logs[g + 1])
         shape, slope = _matern(np.tensordot(weights, np.stack(distances), axes=1))
         factor, inverse = _inverse(amplitude * shape + (noise + _JITTER) * np.eye(len(y)))
@@ -69,6 +71,11 @@ class GaussianProcess:
         gradient = [w * np.vdot(sloped, d) for w, d in zip(weights, distances, strict=True)]
         gradient += [amplitude * np.vdot(pull, shape), noise * np.trace(pull)]
         return float(value), np.array(gradient) + (logs - centre)
+
+    def _centre(self, groups: int) -> np.ndarray:
+        """Where the prior of the logarithms is centred."""
+        centres = [0.5 / groups] * groups if self.centres is None else self.centres
+        return np.log([*centres, 1.0, self.noise])
 
     def _condition(self) -> None:
         from scipy.linalg import cho_solve

@@ -1,4 +1,4 @@
-"""The GCN predictor: graph networks that rank, averaged with a Gaussian process on the same graphs."""
+"""The GCN predictor: graph networks that rank, in a mixture with a Gaussian process and trees on the same graphs."""
 
 from __future__ import annotations
 
@@ -17,32 +17,43 @@ from graphnas.errors import GraphnasError, unknown
 from graphnas.predictor import Prediction, Predictor
 from graphnas.space import Space
 from predictors.contraction import contract_merges
-from predictors.descriptors import GROUPS, SCALARS, Descriptors, Groups, reference_forms
+from predictors.descriptor_trees import grow_trees, tree_inputs
+from predictors.descriptors import SCALARS, Descriptors, Groups, reference_forms
 from predictors.encoder import KINDS
 from predictors.gaussian_process import GaussianProcess
 from predictors.gcn_network import ScoreNetwork, one_thread, train
 from predictors.kernel import in_order
 from predictors.losses import LOSSES, loss_of
+from predictors.mixture import Mixture
 from predictors.ranks import Increasing, normal_scores
+from predictors.signals import PREFIX, Signals, without_signals
+from predictors.stacking import folds_of, stacked_weights
+from predictors.trees import Trees
 
 _ROWS = 4096
 # What the heads read: the standard deviation of a column, where all columns of a group have the same one.
-_READ = {**dict.fromkeys(SCALARS, 1.0), "places": 0.5}
+_READ = {**dict.fromkeys(SCALARS, 1.0), "placed_tokens": 0.5, "placed_edges": 0.5}
+# Weights of networks, process and trees before anything is known about them.
+_PRIOR = (0.15, 0.6, 0.25)
+_CLASSES_IN_FOLD = 3
 
 
 class GCNPredictor(Predictor):
-    """Graph convolutional networks with a ranking loss, rank-averaged with a Gaussian process.
+    """Graph convolutional networks with a ranking loss, in a mixture with a Gaussian process and randomised trees.
 
     Every network reads the canonical graph with its merge nodes contracted, passes messages along and against the edges,
-    and scores it from the mean vertex feature and scalars of the graph. The networks and the process are put to one scale, the normal scores
-    of their ranks on random architectures of the space without labels; the networks together weigh as much as
-    the process. With a ranking loss the ranking depends on the order of the scores alone. The mean is in the unit of the
-    scores, by an increasing map through the training scores; the standard deviation is that of the mixture
-    of networks and process.
+    and scores it from the mean vertex feature and descriptors of the graph. The process and the trees read the
+    descriptors alone. All are put to one scale, the normal scores of their ranks on random architectures of the
+    space without labels. Each network is fitted without one fold of the labels; process and trees are fitted again
+    without each fold, and what the three kinds say of labels that they have not seen settles their weights. Too few labels
+    for folds leave the weights .15, .6 and .25.
+
+    With a ranking loss the ranking depends on the order of the scores alone. The mean is in the unit of the
+    scores, by an increasing map through the training scores; the standard deviation is that of the mixture.
 
     Args:
         space: whose architectures it is for.
-        networks: how many, from different initial weights.
+        networks: how many, from different initial weights; as many folds.
         width: features of a vertex.
         layers: of message passing.
         hidden: width of the head.
@@ -54,10 +65,12 @@ class GCNPredictor(Predictor):
         learning_rate: at the start of the cosine schedule.
         weight_decay: of AdamW.
         dropout: in the networks.
-        scalars: the head reads scalars of the graph, and counts of places in it.
-        kernel: average with the Gaussian process.
+        scalars: the heads read descriptors of the graph.
+        kernel: the mixture holds the Gaussian process.
+        trees: how many extremely randomised trees the mixture holds, 0 for none.
         reference: how many random architectures, without labels, settle scales.
         seed: fixes all random draws.
+        signals: cheap numbers about architectures, described like the graph.
 
     Raises:
         GraphnasError: an argument out of range.
@@ -68,27 +81,38 @@ class GCNPredictor(Predictor):
     def __init__(
         self,
         space: Space,
-        networks: int = 3,
+        networks: int = 4,
         width: int = 64,
         layers: int = 3,
         hidden: int = 128,
         kind: str = "gcn",
         loss: str = "pair_hinge",
-        margin: float = 0.1,
-        steps: int = 300,
+        margin: float = 1.0,
+        steps: int = 200,
         batch: int = 256,
         learning_rate: float = 2e-3,
         weight_decay: float = 1e-3,
         dropout: float = 0.1,
         scalars: bool = True,
         kernel: bool = True,
+        trees: int = 100,
         reference: int = 1000,
         seed: int = 0,
+        signals: Signals | None = None,
     ) -> None:
         for what, value, known in (("loss", loss, LOSSES), ("kind", kind, KINDS)):
             if value not in known:
                 raise unknown(f"{what} of the GCN predictor", value, known)
-        least = {"networks": 1, "width": 1, "layers": 1, "hidden": 1, "steps": 1, "batch": 2, "reference": 0}
+        least = {
+            "networks": 1,
+            "width": 1,
+            "layers": 1,
+            "hidden": 1,
+            "steps": 1,
+            "batch": 2,
+            "trees": 0,
+            "reference": 0,
+        }
         given: dict[str, float] = {**{k: v for k, v in locals().items() if k in least}}
         for argument, lowest in least.items():
             if given[argument] < lowest:
@@ -113,44 +137,59 @@ class GCNPredictor(Predictor):
         self.dropout = dropout
         self.scalars = scalars
         self.kernel = kernel
+        self.trees = trees
         self.reference = reference
         self.seed = seed
+        self.signals = signals
+
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments without the space and the signals."""
+        return without_signals(super().arguments())
 
     def _fit(self, architectures: Sequence[Architecture], scores: np.ndarray) -> None:
         rng = np.random.default_rng(self.seed)
         # Training forms come first, in the order of their first appearance.
         forms = reference_forms(self.space, architectures, self.reference, rng)
         known, member = classes_of(self.space, architectures)
-        self.descriptors_ = Descriptors(self.space)
+        self.descriptors_ = Descriptors(self.space, self.signals)
         groups = self.descriptors_.fit(forms)
-        self.process_ = None
-        if self.kernel:
-            labelled = [x[member] for x in in_order(groups)]
-            self.process_ = GaussianProcess().fit(labelled, normal_scores(scores), rng)
-        self.networks_ = self._train(known, groups, np.array(member), scores)
+        labelled, ranks = _rows(groups, member), normal_scores(scores)
+        # Standardised, because squared errors need a scale; ranking losses see the order alone.
+        targets = (scores - scores.mean()) / scores.std() if self.loss == "mse" else ranks
+
+        folds = np.full(len(scores), -1)
+        if (self.kernel or self.trees) and self.networks > 1 and len(known) >= _CLASSES_IN_FOLD * self.networks:
+            folds = folds_of(member, self.networks, rng)
+        self.networks_ = self._train(known, groups, np.array(member), targets, folds)
+        self.process_, self.trees_ = self._describe(labelled, ranks, np.random.default_rng(self.seed))
         values, _ = self._members(forms, groups)
-        self.scales_ = [Increasing.matching(row, normal_scores(row)) for row in values]
-        latent, _ = self._mix(values, np.zeros_like(values[0]))
+        mixture = Mixture.of_reference(values, self._shared(np.array(_PRIOR)))
+        if folds.max() >= 0:
+            unseen = self._unseen(mixture, values[:, member], labelled, ranks, folds)
+            weights = np.zeros(len(_PRIOR))
+            kinds = self._kinds()
+            weights[kinds] = stacked_weights(unseen[kinds], ranks, np.array(_PRIOR)[kinds])
+            mixture = Mixture(mixture.scales, self._shared(weights))
+        self.mixture_ = mixture
+        latent, _ = mixture(values, np.zeros_like(values))
         self.unit_ = Increasing.matching(latent[member], scores)
 
     def _train(
-        self, known: Sequence[Architecture], groups: Groups, member: np.ndarray, scores: np.ndarray
+        self, known: Sequence[Architecture], groups: Groups, member: np.ndarray, targets: np.ndarray, folds: np.ndarray
     ) -> list[ScoreNetwork]:
-        rows = torch.from_numpy(member)
+        """Every network, trained without its fold of the labels."""
         graphs, scalars = self._inputs(known, {name: x[: len(known)] for name, x in groups.items()})
-        # Standardised, because squared errors need a scale; ranking losses see the order alone.
-        targets = torch.from_numpy((scores - scores.mean()) / scores.std())
-        if self.loss != "mse":
-            targets = torch.from_numpy(normal_scores(scores))
         made = []
         for number in range(self.networks):
+            seen = folds != number
+            rows = torch.from_numpy(member[seen])
             with one_thread(self.seed * 1009 + number):
                 network = self._network()
                 train(
                     network,
                     graphs[rows],
                     scalars[rows],
-                    targets.float(),
+                    torch.from_numpy(targets[seen]).float(),
                     loss_of(self.loss, self.margin),
                     steps=self.steps,
                     batch=self.batch,
@@ -161,8 +200,47 @@ class GCNPredictor(Predictor):
             made.append(network)
         return made
 
+    def _describe(
+        self, labelled: Groups, ranks: np.ndarray, rng: np.random.Generator
+    ) -> tuple[GaussianProcess | None, Trees | None]:
+        """The members that read descriptors alone, fitted to these rows."""
+        process = None
+        if self.kernel:
+            process = GaussianProcess(centres=self.descriptors_.centres).fit(in_order(labelled), ranks, rng)
+        return process, grow_trees(labelled, ranks, self.trees, self.seed) if self.trees else None
+
+    def _unseen(
+        self, mixture: Mixture, values: np.ndarray, labelled: Groups, ranks: np.ndarray, folds: np.ndarray
+    ) -> np.ndarray:
+        """What networks, process and trees say of labels outside their training set, ``[3, n]`` in normal scores.
+
+        ``values [M, n]`` is what the members of the mixture say of the labelled architectures.
+        """
+        unseen = np.zeros((len(_PRIOR), len(ranks)))
+        for number in range(self.networks):
+            held, seen = np.flatnonzero(folds == number), np.flatnonzero(folds != number)
+            unseen[0, held] = mixture.scales[number](values[number, held])
+            members = self._describe(_rows(labelled, seen), ranks[seen], np.random.default_rng(self.seed))
+            asked = _described(*members, _rows(labelled, held))[0]
+            for kind, row, scale in zip(self._kinds()[1:], asked, mixture.scales[self.networks :], strict=True):
+                unseen[kind, held] = scale(row)
+        return unseen
+
+    def _read(self) -> dict[str, float]:
+        """The groups that the heads read, and the standard deviation of their columns."""
+        return {**_READ, **{name: 1.0 for name in self.descriptors_.names if name.startswith(PREFIX)}}
+
+    def _kinds(self) -> list[int]:
+        """Which kinds of members there are: 0 networks, 1 process, 2 trees."""
+        return [0, *[kind for kind, there in ((1, self.kernel), (2, self.trees)) if there]]
+
+    def _shared(self, weights: np.ndarray) -> np.ndarray:
+        """The weight of every member, from those of the three kinds."""
+        of_networks, *others = weights[self._kinds()] / weights[self._kinds()].sum()
+        return np.array([*[of_networks / self.networks] * self.networks, *others])
+
     def _network(self) -> ScoreNetwork:
-        scalars = sum(self.descriptors_.mean_[name].size for name in _READ) if self.scalars else 0
+        scalars = sum(self.descriptors_.mean_[name].size for name in self._read()) if self.scalars else 0
         tokens = len(vocabulary_of(self.space))
         return ScoreNetwork(tokens, scalars, self.width, self.layers, self.hidden, self.dropout, self.kind)
 
@@ -171,62 +249,59 @@ class GCNPredictor(Predictor):
         graphs = encode_dense(self.space, contract_merges(self.space, forms), canonical=False).torch()
         if not self.scalars:
             return graphs, torch.zeros(len(forms), 0)
-        columns = [groups[name] * (size * math.sqrt(groups[name].shape[1])) for name, size in _READ.items()]
+        columns = []
+        for name, size in self._read().items():
+            varying = np.count_nonzero(self.descriptors_.scale_[name])
+            columns.append(groups[name] * (size * math.sqrt(varying)))
         return graphs, torch.from_numpy(np.concatenate(columns, axis=1)).float()
 
     def _members(self, forms: Sequence[Architecture], groups: Groups) -> tuple[np.ndarray, np.ndarray]:
-        """What the networks, and then the process, say: ``[members, n]``, and the process's spread ``[n]``."""
+        """What the networks, the process and the trees say, and how sure they are: ``[members, n]`` each."""
         graphs, scalars = self._inputs(forms, groups)
         with one_thread(self.seed):
-            values = [network.evaluate(graphs, scalars).double().numpy() for network in self.networks_]
-        spread = np.zeros(len(forms))
-        if self.process_ is not None:
-            mean, spread = self.process_.predict(in_order(groups))
-            values.append(mean)
-        return np.stack(values), spread
-
-    def _mix(self, values: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation ``[n]`` of the mixture, in normal scores."""
-        scaled = np.stack([scale(row) for scale, row in zip(self.scales_, values, strict=True)])
-        weights = np.full(len(values), 1 / self.networks)
-        within = np.zeros(len(spread))
-        if self.process_ is not None:
-            weights[:-1] /= 2
-            weights[-1] = 0.5
-            scale, row = self.scales_[-1], values[-1]
-            within = weights[-1] * np.square((scale(row + spread) - scale(row - spread)) / 2)
-        mean = weights @ scaled
-        return mean, np.sqrt(within + weights @ np.square(scaled - mean))
+            said = np.stack([network.evaluate(graphs, scalars).double().numpy() for network in self.networks_])
+        values, spread = _described(self.process_, self.trees_, groups)
+        return np.concatenate([said, values]), np.concatenate([np.zeros_like(said), spread])
 
     def _predict(self, architectures: Sequence[Architecture]) -> Prediction:
         forms, member = classes_of(self.space, architectures)
         parts = []
         for start in range(0, len(forms), _ROWS):
             chunk = forms[start : start + _ROWS]
-            parts.append(self._mix(*self._members(chunk, self.descriptors_.transform(chunk))))
+            parts.append(self.mixture_(*self._members(chunk, self.descriptors_.transform(chunk))))
         latent, spread = (np.concatenate(part) for part in zip(*parts, strict=True))
         mean = self.unit_(latent)
         std = (self.unit_(latent + spread) - self.unit_(latent - spread)) / 2
         return Prediction(mean[member], std[member])
 
     def _arrays(self) -> Mapping[str, np.ndarray]:
-        arrays = {**self.descriptors_.arrays(), **self.unit_.arrays("unit")}
-        for number, scale in enumerate(self.scales_):
-            arrays.update(scale.arrays(f"scale{number}"))
+        arrays = {
+            **(self.signals.arrays() if self.signals else {}),
+            **self.descriptors_.arrays(),
+            **self.unit_.arrays("unit"),
+            **self.mixture_.arrays(),
+        }
         if self.process_ is not None:
             arrays.update(self.process_.arrays())
+        if self.trees_ is not None:
+            arrays.update(self.trees_.arrays())
         for name in self.networks_[0].state_dict():
             arrays[f"networks.{name}"] = np.stack([n.state_dict()[name].numpy() for n in self.networks_])
         return arrays
 
     def _set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.descriptors_ = Descriptors(self.space)
+        self.signals = Signals.of_arrays(self.space, arrays)
+        self.descriptors_ = Descriptors(self.space, self.signals)
         self.descriptors_.set_arrays(arrays)
-        self.process_ = None
+        widths = self.descriptors_.widths
+        self.process_, self.trees_ = None, None
         if self.kernel:
             self.process_ = GaussianProcess()
-            self.process_.set_arrays(arrays, [self.descriptors_.mean_[name].size for name in GROUPS])
-        self.scales_ = [Increasing.of_arrays(arrays, f"scale{i}") for i in range(self.networks + self.kernel)]
+            self.process_.set_arrays(arrays, widths)
+        if self.trees:
+            self.trees_ = Trees.of_arrays(arrays)
+            self.trees_.check(sum(widths))
+        self.mixture_ = Mixture.of_arrays(arrays, self.networks + len(self._kinds()) - 1)
         self.unit_ = Increasing.of_arrays(arrays, "unit")
         self.networks_ = []
         for number in range(self.networks):
@@ -245,3 +320,19 @@ class GCNPredictor(Predictor):
                 raise ValueError(f"the weights {name} are not finite")
             state[name] = torch.from_numpy(np.array(stored[number]))
         return state
+
+
+def _rows(groups: Groups, rows: Sequence[int] | np.ndarray) -> Groups:
+    return {name: x[rows] for name, x in groups.items()}
+
+
+def _described(process: GaussianProcess | None, trees: Trees | None, groups: Groups) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation by process and trees, as far as there are any: ``[0 to 2, n]`` each."""
+    said = []
+    if process is not None:
+        said.append(process.predict(in_order(groups)))
+    if trees is not None:
+        said.append(trees.predict(tree_inputs(groups)))
+    rows = len(said), len(next(iter(groups.values())))
+    means, spread = (np.reshape([part[i] for part in said], rows) for i in range(2))
+    return means, spread

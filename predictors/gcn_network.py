@@ -71,7 +71,7 @@ def train(
     generator: torch.Generator,
 ) -> None:
     """Minimise a loss by AdamW with a cosine schedule to 0, on random batches (all graphs if there are at most ``batch``)."""
-    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     network.train()
     for _ in range(steps):

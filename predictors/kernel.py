@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +12,10 @@ from graphnas.encoding.forms import classes_of
 from graphnas.errors import GraphnasError
 from graphnas.predictor import Prediction, Predictor
 from graphnas.space import Space
-from predictors.descriptors import GROUPS, Descriptors, Groups, reference_forms
+from predictors.descriptors import Descriptors, Groups, reference_forms
 from predictors.gaussian_process import GaussianProcess
 from predictors.ranks import Increasing, normal_scores
+from predictors.signals import Signals, without_signals
 
 _ROWS = 1024
 
@@ -30,6 +32,7 @@ class KernelPredictor(Predictor):
         space: whose architectures it is for.
         reference: how many random architectures, without labels, settle the columns and scales of the descriptions.
         seed: fixes all random draws.
+        signals: cheap numbers about architectures, described like the graph.
 
     Attributes:
         descriptors_: the fitted descriptions.
@@ -42,21 +45,28 @@ class KernelPredictor(Predictor):
 
     name = "kernel"
 
-    def __init__(self, space: Space, reference: int = 1000, seed: int = 0) -> None:
+    def __init__(self, space: Space, reference: int = 1000, seed: int = 0, signals: Signals | None = None) -> None:
         if reference < 0:
             raise GraphnasError(f"reference is {reference}; it is a number of architectures, 0 or more")
         self.space = space
         self.reference = reference
         self.seed = seed
+        self.signals = signals
+
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments without the space and the signals."""
+        return without_signals(super().arguments())
 
     def _fit(self, architectures: Sequence[Architecture], scores: np.ndarray) -> None:
         rng = np.random.default_rng(self.seed)
         forms = reference_forms(self.space, architectures, self.reference, rng)
-        self.descriptors_ = Descriptors(self.space)
+        self.descriptors_ = Descriptors(self.space, self.signals)
         groups = self.descriptors_.fit(forms)
         member = classes_of(self.space, architectures)[1]  # their forms come first, in the same order
         ranks = normal_scores(scores)
-        self.process_ = GaussianProcess().fit([x[member] for x in in_order(groups)], ranks, rng)
+        self.process_ = GaussianProcess(centres=self.descriptors_.centres).fit(
+            [x[member] for x in in_order(groups)], ranks, rng
+        )
         self.unit_ = Increasing.matching(ranks, scores)
 
     def _predict(self, architectures: Sequence[Architecture]) -> Prediction:
@@ -71,16 +81,18 @@ class KernelPredictor(Predictor):
         return Prediction(mean[member], std[member])
 
     def _arrays(self) -> Mapping[str, np.ndarray]:
-        return {**self.descriptors_.arrays(), **self.process_.arrays(), **self.unit_.arrays("unit")}
+        signals = self.signals.arrays() if self.signals else {}
+        return {**self.descriptors_.arrays(), **self.process_.arrays(), **self.unit_.arrays("unit"), **signals}
 
     def _set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.descriptors_ = Descriptors(self.space)
+        self.signals = Signals.of_arrays(self.space, arrays)
+        self.descriptors_ = Descriptors(self.space, self.signals)
         self.descriptors_.set_arrays(arrays)
         self.process_ = GaussianProcess()
-        self.process_.set_arrays(arrays, [self.descriptors_.mean_[name].size for name in GROUPS])
+        self.process_.set_arrays(arrays, self.descriptors_.widths)
         self.unit_ = Increasing.of_arrays(arrays, "unit")
 
 
 def in_order(groups: Groups) -> list[np.ndarray]:
-    """The groups as a list, in the order of ``GROUPS``."""
-    return [groups[name] for name in GROUPS]
+    """The groups as a list, in the order in which Descriptors makes them."""
+    return list(groups.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -63,26 +63,28 @@ def longest_by_pairs(architectures: Sequence[Architecture], ops: Sequence[str]) 
     return np.reshape(rows * signs, (len(architectures), 2 * width))
 
 
-def occurrences(architectures: Sequence[Architecture], ops: Sequence[str]) -> np.ndarray:
-    """How often each op occurs on an input-output path to the last output, in the mean over paths, ``[n, ops]``."""
-    column = {op: i for i, op in enumerate(ops)}
-    rows = np.zeros((len(architectures), len(ops)))
+def occurrences(
+    architectures: Sequence[Architecture], width: int, columns: Callable[[Node], Sequence[int]]
+) -> np.ndarray:
+    """How often each of ``width`` columns occurs on an input-output path to the last output, in the mean over paths.
+
+    ``columns(node)`` says which columns a node counts for; the result is ``[n, width]`` (float64).
+    """
+    rows = np.zeros((len(architectures), width))
     for row, architecture in enumerate(architectures):
         nodes = architecture.nodes
         counts = _paths(nodes)
-        means: list[list[float]] = []
-        for i, (op, inputs, _) in enumerate(nodes):
-            mean = [0.0] * len(ops)
-            if len(inputs) == 1:
-                mean = means[inputs[0]].copy()
-            elif counts[i] and inputs:
-                shares = [counts[j] / counts[i] for j in inputs]
-                mean = [
-                    sum([s * v for s, v in zip(shares, parts, strict=True)])
-                    for parts in zip(*[means[j] for j in inputs], strict=True)
-                ]
-            if op in column:
-                mean[column[op]] += 1
+        means: list[dict[int, float]] = []
+        for i, n in enumerate(nodes):
+            mean: dict[int, float] = {}
+            if counts[i]:
+                for j in n.inputs:
+                    share = counts[j] / counts[i]
+                    for column, value in means[j].items():
+                        mean[column] = mean.get(column, 0.0) + share * value
+            for column in columns(n):
+                mean[column] = mean.get(column, 0.0) + 1.0
             means.append(mean)
-        rows[row] = means[architecture.outputs[-1]]
+        found = means[architecture.outputs[-1]]
+        rows[row, list(found)] = list(found.values())
     return rows

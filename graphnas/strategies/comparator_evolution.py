@@ -11,11 +11,10 @@ from graphnas.architecture import Architecture
 from graphnas.errors import GraphnasError
 from graphnas.predictor import Comparator
 from graphnas.space import Space
-from graphnas.strategies.comparing import win_rates
-from graphnas.strategies.learned import LearnedStrategy, make_learner
+from graphnas.strategies.comparing import ComparingStrategy
 
 
-class ComparatorEvolution(LearnedStrategy[Comparator]):
+class ComparatorEvolution(ComparingStrategy):
     """For every ask a few generations without labels, started from the best labelled; the strongest unknown are asked for.
 
     An architecture is as strong as its mean probability, by a comparator fitted to the labels so far, of beating the
@@ -60,23 +59,22 @@ class ComparatorEvolution(LearnedStrategy[Comparator]):
                 "comparator evolution needs population, sample, children and generations of at least 1, "
                 f"not {population}, {sample}, {children} and {generations}"
             )
-        learner = make_learner(Comparator, comparator, space, comparator_options)  # type: ignore[type-abstract]
-        super().__init__(space, rng, learner, initial=initial, every=every, growth=growth, keep=population)
+        labels: dict[str, Any] = {"initial": initial, "every": every, "growth": growth, "keep": population}
+        super().__init__(space, rng, comparator, comparator_options, **labels)
         self.population = population
         self.sample = sample
         self.children = children
         self.generations = generations
 
     def _propose(self, n: int) -> list[Architecture]:
-        references = self.labels.best
-        alive = list(zip(references, win_rates(self.learner, references, references).tolist(), strict=True))
+        alive = list(zip(self.references, self.strengths(self.references), strict=True))
         born: dict[str, tuple[Architecture, float]] = {}
         for _ in range(self.generations):
             found = self._breed(max(n, self.children), alive, {key: child for key, (child, _) in born.items()})
             if not found:
                 break
-            rates = win_rates(self.learner, list(found.values()), references).tolist()
-            new = dict(zip(found, zip(found.values(), rates, strict=True), strict=True))
+            strengths = self.strengths(list(found.values()))
+            new = dict(zip(found, zip(found.values(), strengths, strict=True), strict=True))
             born.update(new)
             alive = sorted([*alive, *new.values()], key=_strength, reverse=True)[: self.population]
         if not born:

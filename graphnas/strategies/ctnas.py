@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
@@ -11,32 +11,21 @@ from graphnas.architecture import Architecture
 from graphnas.errors import GraphnasError
 from graphnas.predictor import Comparator
 from graphnas.space import Decisions, Space
-from graphnas.strategies.comparing import confident_pairs, strongest, win_rates
-from graphnas.strategies.learned import LearnedStrategy, make_learner
-from graphnas.strategies.policy import CategoricalPolicy
+from graphnas.strategies.comparing import ComparingStrategy, LearnsPairs, confident_pairs, strongest
+from graphnas.strategies.policy import leave_one_out, make_policy
 
 _EXPLORE_STEPS = 20
 """Optimiser steps of the comparator for each set of pseudo-labels."""
+_LEARNING_RATES = {"lstm": 1e-3, "product": 0.05}
 
 
-@runtime_checkable
-class LearnsPairs(Protocol):
-    """A comparator that can go on learning from labelled pairs."""
-
-    def learn_pairs(
-        self, a: Sequence[Architecture], b: Sequence[Architecture], labels: np.ndarray, steps: int
-    ) -> object:
-        """Go on training: ``labels[i]`` is 1 where ``a[i]`` is taken to be better than ``b[i]``."""
-
-
-class CTNAS(LearnedStrategy[Comparator]):
+class CTNAS(ComparingStrategy):
     """REINFORCE with the reward p(a beats the baseline), by a comparator fitted to the labels so far.
 
     After every fit the policy takes ``steps`` steps without any new label. Every ``baseline_every`` of them the baseline
     becomes the strongest of some draws and of earlier baselines, so the target gets harder as the policy
     improves; every ``explore_every`` the comparator learns the pairs of which it is surest as if they were labelled.
-    Then the draws of the policy that win most comparisons are evaluated. The published policy is an LSTM; here it is a
-    product of categorical distributions.
+    Then the draws of the policy that win most comparisons are evaluated. The published policy is the LSTM.
 
     Args:
         space: what to search.
@@ -47,7 +36,9 @@ class CTNAS(LearnedStrategy[Comparator]):
         initial: scored random architectures before the first fit.
         steps: policy steps after every fit.
         batch: draws in a policy step.
-        learning_rate: of the policy.
+        policy: "lstm" (``RecurrentPolicy``) or "product" (``ProductPolicy``).
+        policy_options: further arguments of the policy, such as ``hidden`` or ``temperature``.
+        learning_rate: of the policy; by default 1e-3 for the LSTM and 0.05 for the product.
         entropy: weight of the policy's entropy.
         baseline_every: policy steps between choices of the baseline.
         baseline_samples: draws that compete to be the baseline.
@@ -59,7 +50,7 @@ class CTNAS(LearnedStrategy[Comparator]):
         growth: factor between the numbers of labels of successive fits, at least.
 
     Raises:
-        GraphnasError: unknown comparator, or an argument out of range.
+        GraphnasError: unknown comparator or policy, or an argument out of range.
     """
 
     def __init__(
@@ -71,7 +62,9 @@ class CTNAS(LearnedStrategy[Comparator]):
         initial: int = 50,
         steps: int = 300,
         batch: int = 16,
-        learning_rate: float = 0.05,
+        policy: str = "lstm",
+        policy_options: Mapping[str, Any] | None = None,
+        learning_rate: float | None = None,
         entropy: float = 1e-3,
         baseline_every: int = 50,
         baseline_samples: int = 10,
@@ -83,14 +76,13 @@ class CTNAS(LearnedStrategy[Comparator]):
         growth: float = 1.3,
     ) -> None:
         counts = (steps, batch, baseline_every, baseline_samples, history, explore_pairs, candidates)
-        if min(counts) < 1 or explore_every < 0 or not learning_rate > 0 or not entropy >= 0:
+        if min(counts) < 1 or explore_every < 0:
             raise GraphnasError(
                 "ctnas needs steps, batch, baseline_every, baseline_samples, history, explore_pairs and candidates of at "
-                f"least 1, explore_every >= 0, learning_rate > 0 and entropy >= 0, not {counts}, {explore_every}, "
-                f"{learning_rate} and {entropy}"
+                f"least 1 and explore_every >= 0, not {counts} and {explore_every}"
             )
-        learner = make_learner(Comparator, comparator, space, comparator_options)  # type: ignore[type-abstract]
-        super().__init__(space, rng, learner, initial=initial, every=every, growth=growth, keep=history)
+        labels: dict[str, Any] = {"initial": initial, "every": every, "growth": growth, "keep": history}
+        super().__init__(space, rng, comparator, comparator_options, **labels)
         self.steps = steps
         self.batch = batch
         self.baseline_every = baseline_every
@@ -99,7 +91,9 @@ class CTNAS(LearnedStrategy[Comparator]):
         self.explore_every = explore_every
         self.explore_pairs = explore_pairs
         self.candidates = candidates
-        self.policy = CategoricalPolicy(space, learning_rate, entropy)
+        rate = _LEARNING_RATES.get(policy, 0.0) if learning_rate is None else learning_rate
+        given = {"learning_rate": rate, "entropy": entropy, **(policy_options or {})}
+        self.policy = make_policy(policy, space, rng, given)
         self.baselines: list[Architecture] = []
         self._pseudo: list[tuple[list[Decisions], list[Decisions], list[float]]] = []
         self._rewards: dict[str, float] = {}
@@ -108,6 +102,11 @@ class CTNAS(LearnedStrategy[Comparator]):
     def baseline(self) -> Architecture:
         """What draws are compared with: the last of ``baselines``."""
         return self.baselines[-1]
+
+    @property
+    def references(self) -> list[Architecture]:
+        """What candidates are compared with: the baselines and the best labelled architectures."""
+        return [*self.baselines, *self.labels.best]
 
     # -- after a fit ----------------------------------------------------------------------------
 
@@ -119,8 +118,8 @@ class CTNAS(LearnedStrategy[Comparator]):
     def _fitted(self) -> None:
         self.choose_baseline()
         for step in range(1, self.steps + 1):
-            made = self.policy.draw(self.rng, self.batch)
-            self.policy.step(made, self.rewards(made))
+            made = self.policy.sample(self.batch, self.rng).decisions
+            self.policy.step(made, leave_one_out(self.rewards(made)))
             if step % self.baseline_every == 0:
                 self.choose_baseline()
             if self.explore_every and step % self.explore_every == 0:
@@ -140,7 +139,7 @@ class CTNAS(LearnedStrategy[Comparator]):
         n = self.baseline_samples if self.baselines else 1
         # The current one comes first: it stays where a new one is only as strong.
         competing = {self.space.key(a): a for a in reversed(self.baselines)}
-        for a in self._decode(self.policy.draw(self.rng, n)):
+        for a in self._drawn(n):
             competing.setdefault(self.space.key(a), a)
         found = list(competing.values())
         winner = found[strongest(self.learner, found)]
@@ -152,20 +151,24 @@ class CTNAS(LearnedStrategy[Comparator]):
         if not isinstance(self.learner, LearnsPairs):
             return
         size = 4 * self.explore_pairs
-        made = self.policy.draw(self.rng, max(2, size // 2))
+        made = self.policy.sample(max(2, size // 2), self.rng).decisions
         first = self.rng.integers(len(made), size=size)
         second = (first + self.rng.integers(1, len(made), size=size)) % len(made)
         a, b = [made[i] for i in first], [made[i] for i in second]
         p = self.learner.probability(self._decode(a), self._decode(b))
         places, labels = confident_pairs(p, self.explore_pairs)
-        pairs = [a[i] for i in places], [b[i] for i in places], labels.tolist()
-        self._pseudo.append(pairs)
-        self._learn(*pairs)
+        if len(places):
+            pairs = [a[i] for i in places], [b[i] for i in places], labels.tolist()
+            self._pseudo.append(pairs)
+            self._learn(*pairs)
 
     def _learn(self, a: list[Decisions], b: list[Decisions], labels: list[float]) -> None:
         assert isinstance(self.learner, LearnsPairs)
         self.learner.learn_pairs(self._decode(a), self._decode(b), np.array(labels), _EXPLORE_STEPS)
         self._rewards = {}
+
+    def _drawn(self, n: int) -> list[Architecture]:
+        return self._decode(self.policy.sample(n, self.rng).decisions)
 
     def _decode(self, made: Sequence[Decisions]) -> list[Architecture]:
         return [Architecture.of_space(self.space, d) for d in made]
@@ -174,7 +177,7 @@ class CTNAS(LearnedStrategy[Comparator]):
 
     def _propose(self, n: int) -> list[Architecture]:
         size = max(n, self.candidates)
-        drawn = self._decode(self.policy.draw(self.rng, size))
+        drawn = self._drawn(size)
         source = iter(drawn)
         pool = self._unknown(size, lambda: next(source), limit=size)
         if len(pool) < n:  # the policy has settled on what is known: look around it
@@ -182,17 +185,18 @@ class CTNAS(LearnedStrategy[Comparator]):
         if not pool:
             return self._random(n)
         found = list(pool.values())
-        rates = win_rates(self.learner, found, [*self.baselines, *self.labels.best])
-        return [found[i] for i in np.argsort(-rates, kind="stable")[:n].tolist()]
+        order = np.argsort(-np.array(self.strengths(found)), kind="stable")
+        return [found[i] for i in order[:n].tolist()]
 
     def _state(self) -> dict[str, Any]:
         baselines = [list(self.space.encode(a)) for a in self.baselines]
-        own = {"policy": self.policy.state(), "baselines": baselines, "pseudo": list(self._pseudo)}
+        policy = {name: array.tolist() for name, array in self.policy.state_dict().items()}
+        own = {"policy": policy, "baselines": baselines, "pseudo": list(self._pseudo)}
         return {**super()._state(), **own}
 
     def _load(self, state: dict[str, Any]) -> None:
         super()._load(state)
-        self.policy.load(state["policy"])
+        self.policy.load_state_dict(state["policy"])
         self.baselines = [self.space.decode(d) for d in state["baselines"]]
         for a, b, labels in state["pseudo"]:
             pairs = [tuple(d) for d in a], [tuple(d) for d in b], list(labels)

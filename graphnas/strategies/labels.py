@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,31 @@ import numpy as np
 from graphnas.architecture import Architecture
 from graphnas.space import Decisions, Space
 from graphnas.strategies.base import Trial
+
+
+def clipped(scores: np.ndarray) -> np.ndarray:
+    """Scores ``[n]``, but none further below the median than twice the distance from there to the best.
+
+    How bad the bad ones are says little about the top, and it would rule a squared error.
+    """
+    middle, best = np.median(scores), scores.max()
+    return np.asarray(np.maximum(scores, middle - 2 * (best - middle))) if best > middle else scores
+
+
+def normal_scores(scores: np.ndarray) -> np.ndarray:
+    """The normal quantiles ``[n]`` of the ranks, ``Phi^-1((rank - 1/2) / n)``; equal scores share their mean rank."""
+    from scipy.special import ndtri
+    from scipy.stats import rankdata
+
+    return np.asarray(ndtri((rankdata(scores) - 0.5) / len(scores)))
+
+
+TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "scores": np.asarray,
+    "clipped": clipped,
+    "ranks": normal_scores,
+}
+"""What a learner is fitted to, from the scores ``[n]`` of the labels; all keep the order."""
 
 
 class Labels:

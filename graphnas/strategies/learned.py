@@ -11,7 +11,7 @@ import numpy as np
 from graphnas import registry
 from graphnas.architecture import Architecture
 from graphnas.errors import GraphnasError
-from graphnas.predictor import Learner
+from graphnas.predictor import Learner, Scores
 from graphnas.space import Space
 from graphnas.strategies.base import Strategy, Trial
 from graphnas.strategies.labels import Labels
@@ -87,7 +87,11 @@ class LearnedStrategy(Strategy, Generic[L]):
         self._seen = count
         self._ready = self.labels.learnable(count)
         if self._ready:
-            self.learner.fit(self.labels.architectures[:count], self.labels.scores[:count])
+            self.learner.fit(self.labels.architectures[:count], self._targets(count))
+
+    def _targets(self, count: int) -> Scores:
+        """What the learner is fitted to: the first ``count`` scores."""
+        return self.labels.scores[:count]
 
     def _fitted(self) -> None:
         """Called after each fit, but not when a state is loaded."""

@@ -1,98 +1,212 @@
-"""A product of categorical distributions over the decisions of a Space, moved by REINFORCE with Adam."""
+"""Policies: distributions over the decisions of a Space that can be drawn from and moved along policy gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphnas.errors import GraphnasError, unknown
 from graphnas.space import Decisions, Space
 
+POLICIES = ("lstm", "product")
 _MAX_TRIES = 100
 
+Allowed = Callable[[Decisions], Sequence[int]]
 
-class CategoricalPolicy:
-    """One categorical distribution for each decision, given by logits; invalid draws are rejected.
+
+class Draws(NamedTuple):
+    """What was drawn from a policy.
+
+    Attributes:
+        decisions: n valid decisions of the space.
+        log_prob: ``[n]`` float64, the log-probability of each, before the rejection of invalid ones.
+    """
+
+    decisions: list[Decisions]
+    log_prob: np.ndarray
+
+
+class Policy(ABC):
+    """A distribution over the decisions of a Space, moved up what it is rewarded for.
+
+    Draws that break the validity rule of the space are rejected, so draws follow the distribution conditioned on validity. A
+    step whose weights have the mean 0, as ``leave_one_out`` makes them, is an unbiased step of the conditional
+    distribution, because its normaliser takes part in every draw alike.
 
     Args:
         space: whose decisions it draws.
         learning_rate: of Adam (Kingma & Ba, 2015).
         entropy: weight of the entropy in what is maximised.
+        allowed: ``allowed(prefix)`` gives the options that the next decision has, once those of ``prefix`` are made: a
+            mask for spaces whose decisions depend on each other. A decision that is not active should have one option
+            left: it then has the probability 1, no gradient and no entropy. None allows all.
 
-    Attributes:
-        logits: ``[choices, widest radix]``, minus infinity where a choice has no such option.
+    Raises:
+        GraphnasError: an argument out of range.
     """
 
-    def __init__(self, space: Space, learning_rate: float, entropy: float) -> None:
+    def __init__(self, space: Space, learning_rate: float, entropy: float, allowed: Allowed | None = None) -> None:
+        if not (0 < learning_rate < np.inf and 0 <= entropy < np.inf):
+            raise GraphnasError(
+                f"a policy needs learning_rate > 0 and entropy >= 0, both finite, not {learning_rate} and {entropy}"
+            )
         self.space = space
         self.learning_rate = learning_rate
         self.entropy = entropy
-        open_ = np.arange(max(space.radices)) < np.array(space.radices)[:, None]
-        self.logits = np.where(open_, 0.0, -np.inf)
-        self._first = np.zeros_like(self.logits)
-        self._second = np.zeros_like(self.logits)
-        self._steps = 0
+        self.allowed = allowed
+        self.widest = max(space.radices, default=1)
 
-    def probabilities(self) -> np.ndarray:
-        """``[choices, widest radix]``; every row sums to 1."""
-        weights = np.exp(self.logits - self.logits.max(1, keepdims=True))
-        return np.asarray(weights / weights.sum(1, keepdims=True))
-
-    def mode(self) -> Decisions:
-        """The most probable option of every decision (valid or not)."""
-        return tuple(self.logits.argmax(1).tolist())
-
-    def draw(self, rng: np.random.Generator, n: int) -> list[Decisions]:
+    def sample(self, n: int, rng: np.random.Generator) -> Draws:
         """``n`` valid draws; uniform ones in place of those that the rejection of invalid draws does not find."""
         space = self.space
-        # The last open option takes what rounding leaves over.
-        upper = np.where(np.arange(self.logits.shape[1]) < np.array(space.radices)[:, None] - 1, 0.0, np.inf)
-        bounds = np.cumsum(self.probabilities(), axis=1) + upper
         made: list[Decisions] = []
+        found: list[np.ndarray] = []
         for _ in range(_MAX_TRIES):
-            u = rng.random((n, len(bounds), 1))
-            made += [d for d in map(tuple, (u >= bounds).sum(2).tolist()) if space.is_valid(d)]
+            drawn, log_prob = self._draw(rng, n)
+            every = list(map(tuple, drawn.tolist()))
+            valid = list(map(space.is_valid, every))
+            if not made and all(valid):
+                return Draws(every, log_prob)
+            made += [d for d, is_valid in zip(every, valid, strict=True) if is_valid]
+            found.append(log_prob[valid])
             if len(made) >= n:
-                return made[:n]
-        return made + [space.encode(space.sample(rng)) for _ in range(n - len(made))]
+                return Draws(made[:n], np.concatenate(found)[:n])
+        rest = [space.encode(space.sample(rng)) for _ in range(n - len(made))]
+        return Draws(made + rest, np.concatenate([*found, self.log_prob(rest)]))
 
-    def gradient(self, decisions: Sequence[Decisions], advantages: np.ndarray) -> np.ndarray:
-        """The mean of ``advantage * grad log p`` over draws, with respect to the logits (Williams, 1992)."""
-        chosen = np.asarray(decisions)[:, :, None] == np.arange(self.logits.shape[1])
-        return np.asarray(np.tensordot(advantages, chosen - self.probabilities(), axes=(0, 0)) / len(decisions))
+    @abstractmethod
+    def _draw(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Decisions ``[n, choices]``, valid or not, and their log-probabilities ``[n]``."""
 
-    def entropy_gradient(self) -> np.ndarray:
-        """The gradient of the summed entropies: ``-p_i (log p_i + H)`` for each row."""
-        p = self.probabilities()
-        log = np.log(np.where(p > 0, p, 1.0))
-        return np.asarray(-p * (log - (p * log).sum(1, keepdims=True)))
+    @abstractmethod
+    def log_prob(self, decisions: Sequence[Decisions]) -> np.ndarray:
+        """Log-probabilities ``[n]`` (float64), before rejection; minus infinity for what ``allowed`` excludes."""
 
-    def step(self, decisions: Sequence[Decisions], rewards: np.ndarray) -> None:
-        """One step of Adam up the expected reward plus the weighted entropy.
+    @abstractmethod
+    def mode(self) -> Decisions:
+        """The most probable option of every decision, given those before it (valid or not)."""
 
-        With two draws or more, the mean reward of the others is taken off each reward; this leaves the expected gradient as
-        it is, and much less variance (Kool, van Hoof & Welling, 2019).
+    def step(self, decisions: Sequence[Decisions], weights: np.ndarray) -> None:
+        """One step up ``mean(weights * log p(decisions)) + entropy * H``, where H is the policy's entropy.
+
+        With advantages as weights this is REINFORCE (Williams, 1992). Any objective of the log-probabilities can be
+        climbed by its derivatives: for PPO the weight of a draw is ratio times advantage, or 0 where the ratio is clipped.
+
+        Args:
+            decisions: n draws; those that ``allowed`` excludes have no gradient and are left out.
+            weights: ``[n]``.
         """
-        n = len(rewards)
-        advantages = (rewards - rewards.mean()) * n / (n - 1) if n > 1 else rewards
-        g = self.gradient(decisions, advantages) + self.entropy * self.entropy_gradient()
-        self._steps += 1
-        self._first = 0.9 * self._first + 0.1 * g
-        self._second = 0.999 * self._second + 0.001 * g**2
-        first = self._first / (1 - 0.9**self._steps)
-        second = self._second / (1 - 0.999**self._steps)
-        self.logits = self.logits + self.learning_rate * first / (np.sqrt(second) + 1e-8)
+        if self.allowed is not None:
+            inside = np.isfinite(self.log_prob(decisions))
+            decisions = [d for d, is_inside in zip(decisions, inside.tolist(), strict=True) if is_inside]
+            weights = weights[inside]
+        if len(decisions):
+            self._climb(decisions, weights)
 
-    def state(self) -> dict[str, Any]:
-        """All that the next draw and step depend on, as JSON values."""
-        open_ = np.isfinite(self.logits)
-        arrays = {"logits": self.logits, "first": self._first, "second": self._second}
-        return {"steps": self._steps, **{name: array[open_].tolist() for name, array in arrays.items()}}
+    @abstractmethod
+    def _climb(self, decisions: Sequence[Decisions], weights: np.ndarray) -> None:
+        """``step`` for at least one draw that ``allowed`` does not exclude."""
 
-    def load(self, state: dict[str, Any]) -> None:
-        """The inverse of ``state``."""
-        open_ = np.isfinite(self.logits)
-        for array, name in ((self.logits, "logits"), (self._first, "first"), (self._second, "second")):
-            array[open_] = state[name]
-        self._steps = state["steps"]
+    @abstractmethod
+    def reset(self, rng: np.random.Generator) -> None:
+        """Forget everything that was learned."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """All that the next draw and step depend on."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """The inverse of ``state_dict``; entries may be nested lists.
+
+        Raises:
+            GraphnasError: an entry is missing, or of another shape.
+        """
+
+    def _masks(self, decisions: Sequence[Decisions]) -> np.ndarray | None:
+        """Whether each option of each decision is allowed after those before it, ``[n, choices, widest]``."""
+        if self.allowed is None:
+            return None
+        masks = np.zeros((len(decisions), len(self.space.radices), self.widest), dtype=bool)
+        for mask, made in zip(masks, decisions, strict=True):
+            for i, row in enumerate(mask):
+                row[self._options(made[:i])] = True
+        return masks
+
+    def _options(self, prefix: Decisions) -> list[int]:
+        assert self.allowed is not None
+        options = list(self.allowed(prefix))
+        if not options or not all(0 <= o < self.space.radices[len(prefix)] for o in options):
+            name = self.space.choices[len(prefix)].name
+            raise GraphnasError(f"after {list(prefix)} the policy's mask allows {options} of decision {name!r}")
+        return options
+
+
+def leave_one_out(rewards: np.ndarray) -> np.ndarray:
+    """Each reward ``[n]`` less the mean of the others; a single one as it is.
+
+    Draws are independent, so this leaves the expected gradient as it is, and much less variance (Kool, van Hoof & Welling,
+    2019).
+    """
+    n = len(rewards)
+    return (rewards - rewards.mean()) * n / (n - 1) if n > 1 else rewards
+
+
+def later_entropy(entropies: np.ndarray) -> np.ndarray:
+    """How the entropy's gradient weighs ``grad log p`` of each decision of n draws, ``[n, choices]``.
+
+    The entropy of a policy is the mean over its draws of the entropies that its decisions have given those before them.
+    A decision moves the entropies of all later ones, so their sum is its reward (here less that of the other draws).
+
+    Args:
+        entropies: of every decision given those before it, ``[n, choices]``.
+    """
+    later = entropies[:, ::-1].cumsum(1)[:, ::-1] - entropies
+    n = len(later)
+    return np.asarray((later - later.mean(0)) * n / (n - 1) if n > 1 else later)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities along the last axis."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def open_options(space: Space) -> np.ndarray:
+    """Which options every decision has, ``[choices, widest radix]``."""
+    return np.asarray(np.arange(max(space.radices, default=1)) < np.array(space.radices, dtype=np.int64)[:, None])
+
+
+def take(state: Mapping[str, Any], name: str, like: np.ndarray) -> np.ndarray:
+    """An entry of a state, in the type of ``like``.
+
+    Raises:
+        GraphnasError: it is missing, or of another shape.
+    """
+    found = np.array(state[name], dtype=like.dtype) if name in state else None
+    if found is None or found.shape != like.shape:
+        raise GraphnasError(f"the state of a policy lacks {name!r} of shape {list(like.shape)}; start the search anew")
+    return found
+
+
+def make_policy(name: str, space: Space, rng: np.random.Generator, options: Mapping[str, Any]) -> Policy:
+    """The policy of this name, "lstm" or "product", with arguments of its constructor.
+
+    Raises:
+        GraphnasError: unknown name or options.
+    """
+    from graphnas.strategies.product_policy import ProductPolicy
+
+    if name not in POLICIES:
+        raise unknown("policy", name, POLICIES)
+    try:
+        if name == "product":
+            return ProductPolicy(space, **options)
+        from graphnas.strategies.recurrent_policy import RecurrentPolicy  # torch is slow to import
+
+        return RecurrentPolicy(space, rng, **options)
+    except TypeError as error:
+        raise GraphnasError(f"policy {name!r} does not take these options: {error}") from None

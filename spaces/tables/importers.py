@@ -10,6 +10,7 @@ from graphnas.errors import GraphnasError, unknown
 
 # benchmark -> (module with ``convert``, what it writes below the cache folder)
 IMPORTERS = {
+    "enas6": ("spaces.tables.import_enas", "tables/enas6.npz"),
     "nasbench101": ("spaces.tables.import_nasbench101", "tables/nasbench101.npz"),
     "nasbench201": ("spaces.tables.import_nasbench201", "tables/nasbench201.npz"),
     "nasbench_graph": ("spaces.tables.import_nasbench_graph", "tables/nasbench_graph"),
@@ -20,7 +21,7 @@ def import_benchmark(benchmark: str, source: Path, cache: Path | None = None, *,
     """Convert official files; the tables of the benchmark use the result from then on.
 
     Args:
-        benchmark: "nasbench101", "nasbench201" or "nasbench_graph".
+        benchmark: "enas6", "nasbench101", "nasbench201" or "nasbench_graph".
         source: the file or folder; which ones, and what is trusted, is said by each ``convert``.
         cache: the cache folder to write to (by default ``GRAPHNAS_CACHE`` or the user's).
         partial: accept a file that holds only a part of the benchmark.

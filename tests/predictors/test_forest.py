@@ -10,7 +10,8 @@ from graphnas.errors import GraphnasError
 from graphnas.files import load_npz, save_npz
 from graphnas.metrics import kendall_tau
 from graphnas.testing.predictor import check_predictor
-from predictors.features import FEATURES, Canonical
+from predictors.counted import Canonical
+from predictors.feature_predictor import FEATURES
 from predictors.forest import RandomForest
 from spaces import nasbench101, nasbench201
 

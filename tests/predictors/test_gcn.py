@@ -18,7 +18,7 @@ from spaces import nasbench101, nasbench201, nasbench_graph
 
 SPACE = nasbench201.space()
 SPACES = [SPACE, nasbench101.space(), nasbench_graph.space()]
-SMALL = {"networks": 2, "width": 8, "layers": 2, "hidden": 8, "steps": 15, "reference": 40}
+SMALL = {"networks": 2, "width": 8, "layers": 2, "hidden": 8, "steps": 15, "trees": 8, "reference": 40}
 
 
 def _labelled(n=30, seed=0):
@@ -42,7 +42,7 @@ def test_the_rules_that_every_predictor_keeps(space):
     check_predictor(lambda: GCNPredictor(space, **SMALL), space, invariant=True)
 
 
-@pytest.mark.parametrize("options", [{"kernel": False}, {"scalars": False}, {"kind": "gin", "dropout": 0.2}])
+@pytest.mark.parametrize("options", [{"kernel": False}, {"trees": 0}, {"kernel": False, "trees": 0}, {"scalars": False}, {"kind": "gin", "dropout": 0.2}])
 def test_the_rules_hold_for_the_options(options):
     check_predictor(lambda: GCNPredictor(SPACE, **{**SMALL, "networks": 1, **options}), SPACE, invariant=True)
 
@@ -69,7 +69,7 @@ def test_with_a_ranking_loss_a_monotone_transform_of_the_scores_leaves_the_predi
 
 def test_squared_errors_do_see_more_than_the_order():
     known, scores = _labelled()
-    settings = {**SMALL, "loss": "mse", "kernel": False, "steps": 60}
+    settings = {**SMALL, "loss": "mse", "kernel": False, "trees": 0, "steps": 60}
     one = GCNPredictor(SPACE, **settings).fit(known, scores).predict(_new())
     other = GCNPredictor(SPACE, **settings).fit(known, np.exp(scores)).predict(_new())
     assert _order(one) != _order(other)
@@ -215,7 +215,9 @@ def test_training_leaves_the_number_of_threads_alone():
         ("networks.last.weight", lambda a: a[:1]),
         ("networks.last.weight", lambda a: a * np.nan),
         ("networks.hidden.weight", lambda a: a.astype(np.float64)),
-        ("scale0.knots", lambda a: -a),
+        ("mixture.scale0.knots", lambda a: -a),
+        ("mixture.weights", lambda a: a / 2),
+        ("trees.feature", lambda a: a + 10_000),
         ("unit.slope", lambda a: -a),
     ],
 )
@@ -246,5 +248,5 @@ def test_the_default_ranks_nasbench201_after_156_labels():
     architectures = [SPACE.decode(row) for row in table["ops"].tolist()]
     rows = np.random.default_rng(0).choice(len(architectures), 156, replace=False)
     predictor = GCNPredictor(SPACE).fit([architectures[i] for i in rows], table["c10_val200"][rows])
-    # See benchmarks/predictor_ranking.py for the mean over draws; published without further labels: 0.765.
+    # See benchmarks/predictors.py for the mean over draws; published without further labels: 0.765.
     assert kendall_tau(predictor.predict(architectures).mean, table["c10_test200"]) > 0.81

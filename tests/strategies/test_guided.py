@@ -23,11 +23,11 @@ from graphnas.space import Choice, Space
 from graphnas.strategies.acquisition import ACQUISITIONS, half_top
 from graphnas.strategies.base import Trial
 from graphnas.strategies.guided import PredictorGuided
-from graphnas.strategies.labels import Labels
+from graphnas.strategies.labels import TARGETS, Labels
 from graphnas.testing import AdditiveEstimator, check_strategy
 
 SPACE = registry.get_space("nasbench201")
-FOREST = {"predictor_options": {"trees": 10}, "initial": 6, "candidates": 30}
+SMALL = {"predictor_options": {"trees": 4, "reference": 60}, "initial": 6, "candidates": 30, "every": 5, "growth": 1.2}
 
 
 class ByKey(AdditiveEstimator):
@@ -74,7 +74,7 @@ def score(a: Architecture, seed: int = 0) -> float:
 
 
 def guided(oracle: Oracle, seed: int = 0, **options: Any) -> PredictorGuided:
-    options = {"initial": 4, "candidates": 40, "acquisition": "mean", **options}
+    options = {"initial": 4, "candidates": 40, "acquisition": "mean", "climbs": 0, "targets": "scores", **options}
     return PredictorGuided(SPACE, np.random.default_rng(seed), lambda space: oracle, **options)
 
 
@@ -175,6 +175,24 @@ def test_labels_keep_the_best_and_the_first_score_of_a_key() -> None:
     assert all(key in copy for key in first)
 
 
+def test_targets_keep_the_order_and_what_they_promise() -> None:
+    rng = np.random.default_rng(0)
+    scores = np.round(np.append(rng.normal(size=60), [-50.0, -1e6, 3.0, 3.0]), 1)
+    assert TARGETS["scores"](scores).tolist() == scores.tolist()
+    ranks = TARGETS["ranks"](scores)
+    assert np.array_equal(np.argsort(scores, kind="stable"), np.argsort(ranks, kind="stable"))
+    assert np.array_equal(scores[:, None] == scores, np.isclose(ranks[:, None], ranks, rtol=0, atol=1e-9))
+    below = (scores[:, None] > scores).sum(axis=1) + 0.5 * (scores[:, None] == scores).sum(axis=1)
+    assert np.allclose(norm.cdf(ranks), below / len(scores), atol=1e-12)
+    assert np.allclose(ranks, TARGETS["ranks"](np.exp(scores / 7)), atol=0)  # the order alone
+    clipped, bound = TARGETS["clipped"](scores), np.median(scores) - 2 * (3.0 - np.median(scores))
+    assert clipped.min() == bound
+    assert np.array_equal(clipped[scores >= bound], scores[scores >= bound])
+    assert np.allclose(TARGETS["clipped"](5 + 3 * scores), 5 + 3 * clipped)  # no unit matters
+    most = np.array([1.0, 2.0, 2.0, 2.0])  # the median is the best: still something to learn
+    assert TARGETS["clipped"](most).tolist() == most.tolist()
+
+
 # -- the strategy -------------------------------------------------------------------------------
 
 
@@ -200,15 +218,84 @@ def test_each_ask_is_one_prediction_of_distinct_unknown_candidates() -> None:
         told |= {SPACE.key(a) for a in asked}
 
 
-def test_mutants_are_one_or_two_decisions_from_the_best() -> None:
+def test_all_neighbours_of_the_best_are_candidates_then_mutants() -> None:
     oracle = Oracle(SPACE)
     strategy = guided(oracle, parents=1, mutants=1.0)
     play(strategy, 4)
-    best = SPACE.encode(strategy.labels.best[0])
+    best = strategy.labels.best[0]
     strategy.ask(3)
-    distances = [sum(x != y for x, y in zip(SPACE.encode(a), best, strict=True)) for a in oracle.calls[-1]]
-    assert set(distances) <= {1, 2}
-    assert {1, 2} <= set(distances)
+    pool = {SPACE.key(a) for a in oracle.calls[-1]}
+    near = {SPACE.key(a) for a in SPACE.neighbours(best)}
+    assert len(pool) == 40
+    assert len(near) < 40
+    assert all(key in pool or key in strategy.labels for key in near)
+    distances = [
+        sum(x != y for x, y in zip(SPACE.encode(a), SPACE.encode(best), strict=True)) for a in oracle.calls[-1]
+    ]
+    assert set(distances) == {1, 2}
+
+
+def test_of_too_many_neighbours_a_random_share_is_taken() -> None:
+    changed = set()
+    for seed in range(12):
+        oracle = Oracle(SPACE)
+        strategy = guided(oracle, seed=seed, parents=1, mutants=1.0, candidates=3)
+        play(strategy, 3)
+        best = SPACE.encode(strategy.labels.best[0])
+        strategy.ask(3)
+        assert len(oracle.calls[-1]) == 3
+        for a in oracle.calls[-1]:
+            different = [i for i, (x, y) in enumerate(zip(SPACE.encode(a), best, strict=True)) if x != y]
+            assert len(different) == 1
+            changed.update(different)
+    assert len(changed) > 3  # not always the first decisions
+
+
+def test_nine_in_ten_random_candidates_stay_until_they_are_told() -> None:
+    oracle = Oracle(SPACE)
+    strategy = guided(oracle, mutants=0.0, candidates=50)
+    play(strategy, 3)
+    before = [SPACE.key(a) for a in oracle.calls[-1]]
+    for _ in range(4):
+        play(strategy, 1, n=1)
+        now = [SPACE.key(a) for a in oracle.calls[-1]]
+        assert len(now) == len(set(now)) == 50
+        assert [key for key in before if key in now[:45]] == now[:45]  # the oldest first
+        before = now
+
+
+def test_climbing_ends_where_no_unknown_neighbour_is_better() -> None:
+    """On a chain of distinct ops every writing has its own key, so scores and keys go together."""
+    choices = [Choice(f"op{i}", tuple("abcdef"), "op") for i in range(8)]
+    space = Space("chain", [node("input"), *[node(c, (i,)) for i, c in enumerate(choices)], node("output", (8,))])
+    rng = np.random.default_rng(5)
+    weights, pairs = rng.normal(size=(8, 6)), rng.normal(size=(8, 6, 6))
+
+    class Rugged(Oracle):
+        def _predict(self, architectures: Sequence[Architecture]) -> Prediction:
+            self.calls.append(list(architectures))
+            return Prediction(np.array([value(a) for a in architectures]), np.ones(len(architectures)))
+
+    def value(a: Architecture) -> float:
+        d = space.encode(a)
+        return float(sum(weights[i, x] for i, x in enumerate(d)) + sum(pairs[i, d[i - 1], d[i]] for i in range(8)))
+
+    def values(climbs: int) -> list[float]:
+        oracle, found = Rugged(space), []
+        options = {"initial": 4, "candidates": 60, "acquisition": "mean", "climbs": climbs}
+        strategy = PredictorGuided(space, np.random.default_rng(1), lambda space: oracle, **options)  # type: ignore[arg-type]
+        for _ in range(12):
+            asked = strategy.ask(1)
+            if len(strategy.labels) >= 4:
+                found.append(value(asked[0]))
+                if climbs:
+                    near = [a for a in space.neighbours(asked[0]) if space.key(a) not in strategy.labels]
+                    assert all(value(a) <= found[-1] for a in near)
+            strategy.tell([Trial(0, a, space.key(a), "complete", value(a)) for a in asked])
+        return found
+
+    climbed, level = values(100), values(0)
+    assert climbed[0] > level[0]  # of the same candidates
 
 
 def test_it_is_fitted_on_schedule_to_all_labels_but_failed_ones() -> None:
@@ -255,7 +342,7 @@ def test_a_loaded_state_is_fitted_to_the_labels_that_it_had(acquisition: str) ->
 @pytest.mark.parametrize("acquisition", [*ACQUISITIONS, "half_top"])
 def test_the_rules_of_strategies(acquisition: str) -> None:
     def make(space: Space, rng: np.random.Generator) -> PredictorGuided:
-        return PredictorGuided(space, rng, acquisition=acquisition, **FOREST)  # type: ignore[arg-type]
+        return PredictorGuided(space, rng, acquisition=acquisition, **SMALL)  # type: ignore[arg-type]
 
     make(SPACE, np.random.default_rng(0)).learner.fit([SPACE.decode([d] * 6) for d in range(3)], [0.0, 1, 2])
     check_strategy(make, SPACE, rounds=6)
@@ -267,7 +354,7 @@ def test_every_space(name: str, failing: int) -> None:
     space = registry.get_space(name)
     found = [
         Search(
-            space, AdditiveEstimator(space, 1, failing), PredictorGuided, options=FOREST, budget=24, seed=3, batch=4
+            space, AdditiveEstimator(space, 1, failing), PredictorGuided, options=SMALL, budget=24, seed=3, batch=4
         ).run()
         for _ in range(2)
     ]
@@ -281,7 +368,7 @@ def test_every_space(name: str, failing: int) -> None:
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     def run(budget: int, store: Path | None) -> list[str]:
         estimator = AdditiveEstimator(SPACE, 1, failing=4)
-        options = {"options": FOREST, "seed": 2, "batch": 3, "store": store}
+        options = {"options": SMALL, "seed": 2, "batch": 3, "store": store}
         return [t.key for t in Search(SPACE, estimator, PredictorGuided, budget=budget, **options).run().trials]
 
     whole = run(25, None)
@@ -294,7 +381,7 @@ def test_a_space_smaller_than_the_budget_is_searched_to_its_end() -> None:
     nodes = [node("input"), *[node(c, (i,)) for i, c in enumerate(choices)], node("output", (3,))]
     space = Space("tiny", nodes)
     estimator = AdditiveEstimator(space)
-    found = Search(space, estimator, PredictorGuided, options=FOREST, budget=100, seed=0, batch=4).run()
+    found = Search(space, estimator, PredictorGuided, options=SMALL, budget=100, seed=0, batch=4).run()
     assert len(found.trials) == space.size == 27
     assert found.duplicates >= 1000
 
@@ -305,13 +392,15 @@ def test_impossible_options_are_refused() -> None:
         PredictorGuided(SPACE, rng, acquisition="uct")
     with pytest.raises(GraphnasError, match="unknown predictor 'random_forrest'; nearest: random_forest"):
         PredictorGuided(SPACE, rng, "random_forrest")
-    with pytest.raises(GraphnasError, match="predictor 'random_forest' does not take these options"):
-        PredictorGuided(SPACE, rng, predictor_options={"tree": 3})
+    with pytest.raises(GraphnasError, match="predictor 'surrogate' does not take these options"):
+        PredictorGuided(SPACE, rng, predictor_options={"references": 3})
     with pytest.raises(GraphnasError, match="which is no Predictor"):
         PredictorGuided(SPACE, rng, lambda space: 3)  # type: ignore[arg-type, return-value]
     with pytest.raises(GraphnasError, match="give a registered name or a callable"):
         PredictorGuided(SPACE, rng, 3)  # type: ignore[arg-type]
-    for wrong in ({"candidates": 0}, {"parents": 0}, {"mutants": 1.5}, {"top": 0}):
+    with pytest.raises(GraphnasError, match="unknown targets 'rank'; nearest: ranks"):
+        PredictorGuided(SPACE, rng, targets="rank")
+    for wrong in ({"candidates": 0}, {"parents": 0}, {"mutants": 1.5}, {"top": 0}, {"climbs": -1}):
         with pytest.raises(GraphnasError, match="predictor-guided search needs"):
             PredictorGuided(SPACE, rng, **wrong)  # type: ignore[arg-type]
     for wrong in ({"initial": 1}, {"every": 0}, {"growth": 0.5}):

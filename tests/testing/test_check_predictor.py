@@ -120,5 +120,5 @@ def test_registered_predictors_keep_the_rules(name: str) -> None:
     make = registry.find("predictor", name)
     if issubclass(make, Comparator):
         pytest.skip(f"{name} compares; its tests are its own")
-    small = {"gcn": {"steps": 20, "networks": 1}, "nao": {"steps": 20, "width": 16}}.get(name, {})
+    small = {"gcn": {"steps": 20, "networks": 1}, "nao": {"steps": 20, "width": 16, "structures": 50}}.get(name, {})
     check_predictor(lambda: make(SPACE, **small), SPACE)
