@@ -14,6 +14,8 @@ from predictors.encoder import GraphEncoder
 from predictors.gcn import GCNPredictor
 from predictors.gcn_network import ScoreNetwork, one_thread, train
 from predictors.losses import LOSSES, pair_hinge
+from predictors.ranks import normal_scores
+from predictors.stacking import stacked_weights
 from spaces import nasbench101, nasbench201, nasbench_graph
 
 SPACE = nasbench201.space()
@@ -42,7 +44,16 @@ def test_the_rules_that_every_predictor_keeps(space):
     check_predictor(lambda: GCNPredictor(space, **SMALL), space, invariant=True)
 
 
-@pytest.mark.parametrize("options", [{"kernel": False}, {"trees": 0}, {"kernel": False, "trees": 0}, {"scalars": False}, {"kind": "gin", "dropout": 0.2}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel": False},
+        {"trees": 0},
+        {"kernel": False, "trees": 0},
+        {"scalars": False},
+        {"kind": "gin", "dropout": 0.2},
+    ],
+)
 def test_the_rules_hold_for_the_options(options):
     check_predictor(lambda: GCNPredictor(SPACE, **{**SMALL, "networks": 1, **options}), SPACE, invariant=True)
 
@@ -100,6 +111,49 @@ def test_shuffled_labels_teach_nothing_and_more_labels_teach_more():
     assert abs(np.mean(tau["shuffled"])) < 0.1
     assert np.mean(tau["120"]) > np.mean(tau["8"]) + 0.1
     assert np.mean(tau["120"]) > 0.7
+
+
+def _spied(monkeypatch, known, scores, **settings):
+    """The fitted predictor, and what its kinds of members said of labels that they had not seen."""
+    seen = []
+    monkeypatch.setattr("predictors.gcn.stacked_weights", lambda *given: seen.append(given) or stacked_weights(*given))
+    return GCNPredictor(SPACE, **{**SMALL, **settings}).fit(known, scores), seen
+
+
+def test_weights_come_from_labels_that_the_members_have_not_seen(monkeypatch):
+    """Labels that are noise cannot be told without having been seen; members that saw them would tell all of them."""
+    rng = np.random.default_rng(0)
+    known = list({SPACE.key(a): a for a in (SPACE.sample(rng) for _ in range(400))}.values())[:150]
+    noise = rng.normal(size=150)
+    predictor, seen = _spied(monkeypatch, known, noise, steps=150, width=16, networks=3)
+    (unseen, targets, prior), *others = seen
+    assert not others
+    np.testing.assert_allclose(prior, [0.15, 0.6, 0.25])
+    assert all(abs(kendall_tau(row, noise)) < 0.25 for row in unseen)
+    values, _ = predictor._members(*_described(predictor, known))
+    assert kendall_tau(values[0], noise) > 0.3  # two thirds of them, this network did see
+    assert kendall_tau(values[-1], noise) > 0.99
+    np.testing.assert_allclose(targets, normal_scores(noise))
+
+
+def _described(predictor, architectures):
+    forms = [SPACE.canonical(a) for a in architectures]
+    return forms, predictor.descriptors_.transform(forms)
+
+
+def test_a_kind_that_knows_nothing_loses_its_weight_and_few_labels_leave_the_prior(monkeypatch):
+    known, scores = _labelled(120)
+    predictor, seen = _spied(monkeypatch, known, scores, steps=1)
+    weights = predictor.mixture_.weights
+    assert seen
+    assert weights.sum() == pytest.approx(1)
+    assert weights[:2].sum() < 0.15
+    predictor, seen = _spied(monkeypatch, known[:5], scores[:5])
+    assert not seen
+    np.testing.assert_allclose(predictor.mixture_.weights, [0.075, 0.075, 0.6, 0.25])
+    predictor, seen = _spied(monkeypatch, known, scores, kernel=False, trees=0)
+    assert not seen
+    np.testing.assert_allclose(predictor.mixture_.weights, [0.5, 0.5])
 
 
 def _graphs(n=20):

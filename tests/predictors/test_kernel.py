@@ -3,12 +3,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from graphnas.architecture import Architecture, Node, node
 from graphnas.errors import GraphnasError
 from graphnas.files import load_npz, save_npz
 from graphnas.metrics import kendall_tau
+from graphnas.space import Choice, Space
 from graphnas.testing.predictor import check_predictor
 from predictors.contraction import contract_merges, contractible
-from predictors.descriptors import COUNTED, SCALARS, Descriptors, _Placed, reference_forms
+from predictors.descriptors import COUNTED, FAMILIES, GROUPS, SCALARS, Descriptors, _Placed, reference_forms
 from predictors.gaussian_process import GaussianProcess, _squared_distances
 from predictors.kernel import KernelPredictor
 from predictors.longest import distances, longest_by_pairs, occurrences, path_count
@@ -239,3 +241,42 @@ def test_damaged_files_are_refused(tmp_path, name, change):
 def test_a_negative_reference_is_refused():
     with pytest.raises(GraphnasError, match="0 or more"):
         KernelPredictor(SPACE, reference=-1)
+
+
+def test_parameters_have_places_of_their_own_and_equal_values_one_name():
+    """Blocks in a row whose only differences are parameters: what stands where is what there is to know."""
+    choices = [Choice(f"kernel{i}", (3, 5, 7), "kernel") for i in range(4)]
+    blocks = [Node("block", (i,), (("kernel", choice),)) for i, choice in enumerate(choices)]
+    space = Space("blocks", [node("input"), *blocks, node("output", (4,))], order=choices)
+    forms = [space.canonical(space.decode(row)) for row in ([0, 1, 2, 2], [2, 2, 1, 0])]
+    counts = Descriptors(space)._counts(forms)
+    assert counts["placed_tokens"][0]["kernel=5 after 2"] == counts["placed_tokens"][1]["kernel=5 before 1"] == 1
+    assert counts["placed_tokens"][0]["op='block' after 4"] == 1
+    assert counts["placed_kinds"][0]["op='block' kernel=3 after 1"] == 1
+    assert counts["placed_edges"][0] == counts["placed_edges"][1]
+    as_float = Architecture([node("input"), node("block", (0,), kernel=5.0), node("output", (1,))])
+    texts = Descriptors(space)._counts([as_float])["placed_tokens"][0]
+    assert texts["kernel=5 after 1"] == 1
+
+    # The first and the last block decide: learned from 60 of 81 architectures that all have the same ops and edges.
+    everything = [space.decode(row) for row in np.ndindex(3, 3, 3, 3)]
+    scores = np.array([2.0 * a.nodes[1].get("kernel") - a.nodes[4].get("kernel") for a in everything])
+    rows = np.random.default_rng(0).permutation(81)
+    predictor = KernelPredictor(space, reference=60).fit([everything[i] for i in rows[:60]], scores[rows[:60]])
+    assert kendall_tau(predictor.predict([everything[i] for i in rows[60:]]).mean, scores[rows[60:]]) > 0.85
+
+
+def test_families_of_groups_have_equal_shares_whatever_varies():
+    assert sorted(name for family in FAMILIES for name in family) == sorted(GROUPS)
+    descriptors = Descriptors(SPACE)
+    groups = descriptors.fit(list(dict.fromkeys(_forms(SPACE, 60))))
+    centre = dict(zip(groups, descriptors.centres, strict=True))
+    for family in FAMILIES:
+        assert sum(centre[name] for name in family if groups[name].any()) == pytest.approx(1 / 16)
+    process = GaussianProcess(centres=descriptors.centres)
+    start = np.log([*descriptors.centres, 1.0, 0.2])
+    squared = [_squared_distances(x, x) for x in groups.values()]
+    y = np.random.default_rng(0).normal(size=len(groups["tokens"]))
+    flat = GaussianProcess().objective(start, squared, y)[0]
+    moved = start - np.log([*[0.5 / len(GROUPS)] * len(GROUPS), 1.0, 0.2])
+    assert flat - process.objective(start, squared, y)[0] == pytest.approx(0.5 * np.square(moved).sum())
