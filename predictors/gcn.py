@@ -17,18 +17,15 @@ from graphnas.errors import GraphnasError, unknown
 from graphnas.predictor import Prediction, Predictor
 from graphnas.space import Space
 from predictors.contraction import contract_merges
-from predictors.descriptor_trees import grow_trees, tree_inputs
+from predictors.descriptor_members import DescriptorMembers
 from predictors.descriptors import SCALARS, Descriptors, Groups, reference_forms
 from predictors.encoder import KINDS
-from predictors.gaussian_process import GaussianProcess
 from predictors.gcn_network import ScoreNetwork, one_thread, train
-from predictors.kernel import in_order
 from predictors.losses import LOSSES, loss_of
 from predictors.mixture import Mixture
 from predictors.ranks import Increasing, normal_scores
 from predictors.signals import PREFIX, Signals, without_signals
 from predictors.stacking import folds_of, stacked_weights
-from predictors.trees import Trees
 
 _ROWS = 4096
 # What the heads read: the standard deviation of a column, where all columns of a group have the same one.
@@ -161,7 +158,7 @@ class GCNPredictor(Predictor):
         if (self.kernel or self.trees) and self.networks > 1 and len(known) >= _CLASSES_IN_FOLD * self.networks:
             folds = folds_of(member, self.networks, rng)
         self.networks_ = self._train(known, groups, np.array(member), targets, folds)
-        self.process_, self.trees_ = self._describe(labelled, ranks, np.random.default_rng(self.seed))
+        self.described_ = self._described().fit(labelled, ranks)
         values, _ = self._members(forms, groups)
         mixture = Mixture.of_reference(values, self._shared(np.array(_PRIOR)))
         if folds.max() >= 0:
@@ -200,14 +197,8 @@ class GCNPredictor(Predictor):
             made.append(network)
         return made
 
-    def _describe(
-        self, labelled: Groups, ranks: np.ndarray, rng: np.random.Generator
-    ) -> tuple[GaussianProcess | None, Trees | None]:
-        """The members that read descriptors alone, fitted to these rows."""
-        process = None
-        if self.kernel:
-            process = GaussianProcess(centres=self.descriptors_.centres).fit(in_order(labelled), ranks, rng)
-        return process, grow_trees(labelled, ranks, self.trees, self.seed) if self.trees else None
+    def _described(self) -> DescriptorMembers:
+        return DescriptorMembers(self.kernel, self.trees, self.descriptors_.centres, self.seed)
 
     def _unseen(
         self, mixture: Mixture, values: np.ndarray, labelled: Groups, ranks: np.ndarray, folds: np.ndarray
@@ -220,8 +211,7 @@ class GCNPredictor(Predictor):
         for number in range(self.networks):
             held, seen = np.flatnonzero(folds == number), np.flatnonzero(folds != number)
             unseen[0, held] = mixture.scales[number](values[number, held])
-            members = self._describe(_rows(labelled, seen), ranks[seen], np.random.default_rng(self.seed))
-            asked = _described(*members, _rows(labelled, held))[0]
+            asked, _ = self._described().fit(_rows(labelled, seen), ranks[seen]).predict(_rows(labelled, held))
             for kind, row, scale in zip(self._kinds()[1:], asked, mixture.scales[self.networks :], strict=True):
                 unseen[kind, held] = scale(row)
         return unseen
@@ -260,7 +250,7 @@ class GCNPredictor(Predictor):
         graphs, scalars = self._inputs(forms, groups)
         with one_thread(self.seed):
             said = np.stack([network.evaluate(graphs, scalars).double().numpy() for network in self.networks_])
-        values, spread = _described(self.process_, self.trees_, groups)
+        values, spread = self.described_.predict(groups)
         return np.concatenate([said, values]), np.concatenate([np.zeros_like(said), spread])
 
     def _predict(self, architectures: Sequence[Architecture]) -> Prediction:
@@ -280,11 +270,8 @@ class GCNPredictor(Predictor):
             **self.descriptors_.arrays(),
             **self.unit_.arrays("unit"),
             **self.mixture_.arrays(),
+            **self.described_.arrays(),
         }
-        if self.process_ is not None:
-            arrays.update(self.process_.arrays())
-        if self.trees_ is not None:
-            arrays.update(self.trees_.arrays())
         for name in self.networks_[0].state_dict():
             arrays[f"networks.{name}"] = np.stack([n.state_dict()[name].numpy() for n in self.networks_])
         return arrays
@@ -293,15 +280,9 @@ class GCNPredictor(Predictor):
         self.signals = Signals.of_arrays(self.space, arrays)
         self.descriptors_ = Descriptors(self.space, self.signals)
         self.descriptors_.set_arrays(arrays)
-        widths = self.descriptors_.widths
-        self.process_, self.trees_ = None, None
-        if self.kernel:
-            self.process_ = GaussianProcess()
-            self.process_.set_arrays(arrays, widths)
-        if self.trees:
-            self.trees_ = Trees.of_arrays(arrays)
-            self.trees_.check(sum(widths))
-        self.mixture_ = Mixture.of_arrays(arrays, self.networks + len(self._kinds()) - 1)
+        self.described_ = self._described()
+        self.described_.set_arrays(arrays, self.descriptors_.widths)
+        self.mixture_ = Mixture.of_arrays(arrays, self.networks + len(self.described_))
         self.unit_ = Increasing.of_arrays(arrays, "unit")
         self.networks_ = []
         for number in range(self.networks):
@@ -324,15 +305,3 @@ class GCNPredictor(Predictor):
 
 def _rows(groups: Groups, rows: Sequence[int] | np.ndarray) -> Groups:
     return {name: x[rows] for name, x in groups.items()}
-
-
-def _described(process: GaussianProcess | None, trees: Trees | None, groups: Groups) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation by process and trees, as far as there are any: ``[0 to 2, n]`` each."""
-    said = []
-    if process is not None:
-        said.append(process.predict(in_order(groups)))
-    if trees is not None:
-        said.append(trees.predict(tree_inputs(groups)))
-    rows = len(said), len(next(iter(groups.values())))
-    means, spread = (np.reshape([part[i] for part in said], rows) for i in range(2))
-    return means, spread

@@ -9,45 +9,61 @@ import numpy as np
 import torch
 
 from graphnas.architecture import Architecture
-from graphnas.encoding.dense import DenseTensors, encode_dense
-from graphnas.encoding.forms import classes_of
-from graphnas.encoding.vocabulary import vocabulary_of
 from graphnas.errors import GraphnasError, unknown
 from graphnas.predictor import Prediction, Predictor
-from graphnas.space import Space
-from predictors.nao_network import Latent, NAONetwork
+from graphnas.space import Decisions, Space
+from predictors.gcn_network import one_thread
+from predictors.losses import LOSSES, loss_of
+from predictors.nao_encoders import ENCODERS
+from predictors.nao_latent import Latent
+from predictors.nao_network import NAONetwork
+from predictors.nao_training import Examples, Objective, PseudoLabels, Schedule, train
+from predictors.nao_writings import Writings, draw
+from predictors.ranks import Increasing
+from predictors.weights import set_weights, weights_of
 
 SCALES = ("ranks", "range")
+LAYERS = {"graph": 4, "lstm": 1}
+_MARGIN = 0.1
 _CHUNK = 512
 _MAX_WIDTH, _MAX_LAYERS = 4096, 64
+# What each stream of random draws is for.
+_WEIGHTS, _TRAINING, _STRUCTURES, _UNLABELLED, _JOINT, _SYMMETRIC = range(6)
 
 
 class NAO(Predictor):
-    """Graph encoder, value head and decoder trained together; ``improve`` climbs the predicted score in the latent space.
+    """Encoder, value head and decoder trained together; ``improve`` climbs the predicted score in the latent space.
 
-    The loss is ``weight * squared error + (1 - weight) * reconstruction``, with scores scaled to [0, 1]. With ``unlabelled`` > 0 it is SemiNAS (Luo et al., NeurIPS 2020): random architectures
-    get the predicted scores as labels and join a second, half as long training. It states no uncertainty (std is 0).
+    The loss is ``weight * error of the scores + (1 - weight) * negative log-likelihood of the writing``. The "graph" encoder
+    reads canonical graphs: isomorphic architectures have one latent, and the decoder writes the canonical writing
+    of each. The "lstm" encoder is the paper's; it reads, and its decoder writes, decisions as they are given.
+    ``NAO.published(space)`` has the paper's settings. It states no uncertainty (std is 0).
 
     Args:
         space: whose architectures it is for.
+        encoder: "graph" or "lstm".
         width: of all layers.
-        layers: message passing layers.
+        layers: of the encoder; by default 4 of message passing or 1 of the LSTM.
         steps: optimiser steps.
-        batch: labelled architectures in a step, at most; as many unlabelled ones join them.
-        weight: of the squared error, in [0, 1] (0.9 in the paper, 0.8 in the released code).
-        scale: what the scores become in [0, 1]: their "ranks", or their place in the "range" of the training set, as
-            published; there one bad score leaves the good ones no room.
-        unlabelled: random architectures that take part with pseudo-labels; they are no labels.
-        noise: standard deviation of what is added to the latent that the decoder learns from, relative to its entries;
-            without it the decoder learns the training set by heart.
-        learning_rate: of AdamW (Loshchilov & Hutter, 2019), with a cosine schedule.
+        batch: labelled architectures in a step, at most.
+        weight: of the error of the scores, in [0, 1] (0.9 in the paper, 0.8 in its code).
+        loss: that error: "mse" of scores in [0, 1], or one of the order alone, "pair_hinge", "pair_bce" or "listmle".
+        scale: what the scores become for "mse": their "ranks", or their place in the "range" of the training set as
+            published, where one bad score leaves the good ones no room.
+        structures: random architectures without scores that only the decoder's part of the loss sees.
+        unlabelled: random architectures that join the last third of the steps with the scores that are predicted for them
+            then (SemiNAS, Luo et al., NeurIPS 2020); they are no labels.
+        pseudo_weight: of the loss on those, beside that on the labelled ones; with 0 all is as without them.
+        symmetric: further random writings of each labelled architecture, with its score ("lstm" only; the augmentation by
+            swapped branches).
+        learning_rate: of AdamW, at the start of a cosine schedule.
         weight_decay: its strength.
-        beams: width of the beam search of the decoder.
+        beams: width of the beam search of the decoder; 1 is greedy.
         seed: fixes all random draws.
 
     Attributes:
         network_: the trained NAONetwork.
-        curve_: ``[2, m]``, both rows ascending: scaled scores, and the scores that they stand for.
+        unit_: the increasing map from what the network predicts to the unit of the scores.
 
     Raises:
         GraphnasError: an argument out of range.
@@ -58,113 +74,144 @@ class NAO(Predictor):
     def __init__(
         self,
         space: Space,
-        width: int = 64,
-        layers: int = 4,
-        steps: int = 600,
+        encoder: str = "graph",
+        width: int = 48,
+        layers: int | None = None,
+        steps: int = 300,
         batch: int = 100,
         weight: float = 0.8,
+        loss: str = "pair_hinge",
         scale: str = "ranks",
+        structures: int = 2000,
         unlabelled: int = 0,
-        noise: float = 0.5,
-        learning_rate: float = 2e-3,
-        weight_decay: float = 1.0,
+        pseudo_weight: float = 1.0,
+        symmetric: int = 0,
+        learning_rate: float = 8e-3,
+        weight_decay: float = 1e-2,
         beams: int = 8,
         seed: int = 0,
     ) -> None:
-        if scale not in SCALES:
-            raise unknown("scale of scores", scale, SCALES)
-        if not (1 <= width <= _MAX_WIDTH and 1 <= layers <= _MAX_LAYERS and min(batch, beams) >= 1):
-            raise GraphnasError(
-                f"nao needs width in 1..{_MAX_WIDTH}, layers in 1..{_MAX_LAYERS}, batch >= 1 and beams >= 1, "
-                f"not {width}, {layers}, {batch} and {beams}"
-            )
-        if min(steps, unlabelled) < 0 or min(noise, weight_decay) < 0 or not (0 <= weight <= 1 and learning_rate > 0):
-            raise GraphnasError(
-                "nao needs steps, unlabelled, noise and weight_decay of at least 0, 0 <= weight <= 1 and "
-                f"learning_rate > 0, not {steps}, {unlabelled}, {noise}, {weight_decay}, {weight} and {learning_rate}"
-            )
+        names = (("encoder of nao", encoder, ENCODERS), ("loss", loss, LOSSES), ("scale of scores", scale, SCALES))
+        for what, value, known in names:
+            if value not in known:
+                raise unknown(what, value, known)
         self.space = space
+        self.encoder = encoder
         self.width = width
         self.layers = layers
         self.steps = steps
         self.batch = batch
         self.weight = weight
+        self.loss = loss
         self.scale = scale
+        self.structures = structures
         self.unlabelled = unlabelled
-        self.noise = noise
+        self.pseudo_weight = pseudo_weight
+        self.symmetric = symmetric
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.beams = beams
         self.seed = seed
+        self._check_arguments()
+
+    def _check_arguments(self) -> None:
+        most = {"width": _MAX_WIDTH, "layers": _MAX_LAYERS}
+        for name in ("width", "layers", "batch", "beams"):
+            value, limit = getattr(self, name), most.get(name)
+            if value is not None and (value < 1 or (limit is not None and value > limit)):
+                raise GraphnasError(
+                    f"nao needs {name} of at least 1{f' and at most {limit}' * bool(limit)}, not {value}"
+                )
+        for name in ("steps", "structures", "unlabelled", "pseudo_weight", "symmetric", "weight_decay"):
+            value = getattr(self, name)
+            if not value >= 0:
+                raise GraphnasError(f"nao needs {name} of at least 0, not {value}")
+        if not (0 <= self.weight <= 1 and self.learning_rate > 0):
+            raise GraphnasError(
+                f"nao needs 0 <= weight <= 1 and learning_rate > 0, not {self.weight} and {self.learning_rate}"
+            )
+        if self.symmetric and self.encoder == "graph":
+            raise GraphnasError("nao's graph encoder sees all writings of an architecture as one; leave out symmetric")
+
+    @classmethod
+    def published(cls, space: Space, **changes: Any) -> NAO:
+        """The paper's variant: LSTMs of width 64, squared error of min-max scaled scores, one more writing, greedy decoding.
+
+        The released code trains for 1,000 epochs of batches of 100 by Adam with a constant rate of 1e-3; here the
+        rate falls to 0 in 1,000 steps.
+
+        Args:
+            space: whose architectures it is for.
+            **changes: other arguments of NAO.
+        """
+        arguments: dict[str, Any] = {
+            "encoder": "lstm",
+            "width": 64,
+            "steps": 1000,
+            "loss": "mse",
+            "scale": "range",
+            "structures": 0,
+            "symmetric": 1,
+            "learning_rate": 1e-3,
+            "weight_decay": 0.0,
+            "beams": 1,
+        }
+        return cls(space, **{**arguments, **changes})
 
     # -- learning -------------------------------------------------------------------------------
 
     def _fit(self, architectures: Sequence[Architecture], scores: np.ndarray) -> None:
-        self.network_ = self._make_network()
-        self.curve_ = _curve(scores, self.scale)
-        known = self._examples(architectures, np.interp(scores, self.curve_[1], self.curve_[0]))
-        generator = torch.Generator().manual_seed(self._seed(1))
-        self._train(self.steps, [known], generator)
-        if self.unlabelled:
-            rng = np.random.default_rng(self._seed(2))
-            drawn = [self.space.sample(rng) for _ in range(self.unlabelled)]
-            with torch.no_grad():
-                guessed = torch.cat([self.network_.score(latent) for latent in self._latents(drawn)])
-            self._train(self.steps // 2, [known, self._examples(drawn, guessed.double().numpy())], generator)
+        scaled = _scaled(scores, self.scale)
+        known = {self.space.key(a) for a in architectures}
+        structures = draw(self.space, self.structures, known, self._rng(_STRUCTURES))
+        everything = [*architectures, *self._twins(architectures), *structures]
+        self.network_ = self._network()
+        with one_thread(self.seed):
+            train(
+                self.network_,
+                self._examples(everything, np.tile(scaled, 1 + self.symmetric)),
+                Objective(loss_of(self.loss, _MARGIN), self.weight),
+                Schedule(self.steps, self.batch, self.learning_rate, self.weight_decay),
+                self._generator(_TRAINING),
+                self._pseudo_labels(known) if self.unlabelled else None,
+            )
+        # A network that learned the order alone has its own scale.
+        found = scaled if self.loss == "mse" else self._scores(architectures)
+        self.unit_ = Increasing.matching(found, scores)
 
-    def _examples(
-        self, architectures: Sequence[Architecture], targets: np.ndarray
-    ) -> tuple[DenseTensors, torch.Tensor, torch.Tensor]:
-        decisions = torch.tensor([self.space.encode(a) for a in architectures])
-        return self._graphs(architectures), torch.from_numpy(targets.astype(np.float32)), decisions
+    def _twins(self, architectures: Sequence[Architecture]) -> list[Architecture]:
+        """Other writings, ``symmetric`` of each architecture."""
+        rng, writings = self._rng(_SYMMETRIC), Writings(self.space)
+        return [self.space.decode(writings.other(a, rng)) for _ in range(self.symmetric) for a in architectures]
 
-    def _train(
-        self,
-        steps: int,
-        sets: Sequence[tuple[DenseTensors, torch.Tensor, torch.Tensor]],
-        generator: torch.Generator,
-    ) -> None:
-        network = self.network_
-        optimiser = torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-        network.train()
-        for step in range(steps):
-            optimiser.param_groups[0]["lr"] = self.learning_rate * (1 + np.cos(np.pi * step / steps)) / 2
-            loss = torch.zeros(())
-            for graphs, targets, decisions in sets:
-                rows = torch.randperm(len(targets), generator=generator)[: self.batch]
-                loss = loss + self.loss(graphs[rows], targets[rows], decisions[rows], generator)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimiser.step()
-        network.eval()
+    def _pseudo_labels(self, known: set[str]) -> PseudoLabels:
+        def make() -> Examples:
+            drawn = draw(self.space, self.unlabelled, known, self._rng(_UNLABELLED))
+            return self._examples(drawn, self._scores(drawn))
 
-    def loss(
-        self,
-        graphs: DenseTensors,
-        targets: torch.Tensor,
-        decisions: torch.Tensor,
-        generator: torch.Generator | None = None,
-    ) -> torch.Tensor:
-        """The joint loss (a scalar) of dense graphs, scaled scores ``[B]`` and decisions ``[B, C]``.
+        return PseudoLabels(make, self.pseudo_weight, self._generator(_JOINT))
 
-        The decoder gets a noisy latent when a generator is given.
-        """
-        latent = self.network_.encode(graphs)
-        error = (self.network_.score(latent) - targets).square().mean()
-        if generator is not None and self.noise:
-            noise = torch.randn(latent.rows.shape, generator=generator) * self.noise / self.width**0.5
-            latent = Latent(latent.rows + noise, latent.mask).unit()
-        return self.weight * error + (1 - self.weight) * self.network_.loss(latent, decisions)
+    def _examples(self, architectures: Sequence[Architecture], targets: np.ndarray) -> Examples:
+        encoder = self.network_.encoder
+        decisions = torch.tensor([encoder.writing(a) for a in architectures])
+        return Examples(encoder.read(architectures), decisions, torch.from_numpy(targets.astype(np.float32)))
 
     # -- predicting and moving uphill -----------------------------------------------------------
 
     def _predict(self, architectures: Sequence[Architecture]) -> Prediction:
-        forms, member = classes_of(self.space, architectures)
-        with torch.no_grad():
-            found = torch.cat([self.network_.score(latent) for latent in self._latents(forms)])
-        mean = _along(self.curve_, found.double().numpy()[member])
+        mean = self.unit_(self._scores(architectures))
         return Prediction(mean, np.zeros(len(mean)))
+
+    def _scores(self, architectures: Sequence[Architecture]) -> np.ndarray:
+        """What the network predicts ``[n]``; what its encoder sees as equal gets bitwise equal scores."""
+        network = self.network_
+        first, member = network.encoder.distinct(architectures)
+        found = np.empty(len(first))
+        with one_thread(self.seed), torch.no_grad():
+            for start in range(0, len(first), _CHUNK):
+                chunk = first[start : start + _CHUNK]
+                found[start : start + _CHUNK] = network.score(network.encoder(network.encoder.read(chunk))).numpy()
+        return found[member]
 
     def encode(self, architectures: Sequence[Architecture]) -> Latent:
         """The latent of n architectures.
@@ -174,19 +221,23 @@ class NAO(Predictor):
         """
         self._check_fitted()
         self._check(architectures)
-        with torch.no_grad():
-            return self.network_.encode(self._graphs(architectures))
+        encoder = self.network_.encoder
+        with one_thread(self.seed), torch.no_grad():
+            latent: Latent = encoder(encoder.read(architectures))
+        return latent
 
     def climb(self, latent: Latent, step: float) -> Latent:
         """The latent after ``H <- unit rows of (H + step * d score / d H)``."""
-        rows = latent.rows.detach().clone().requires_grad_()
-        score = self.network_.score(Latent(rows, latent.mask))
-        (gradient,) = torch.autograd.grad(score.sum(), rows)
-        return Latent(rows.detach() + step * gradient, latent.mask).unit()
+        with one_thread(self.seed):
+            return self.network_.climb(latent, step)
 
     def decode(self, latent: Latent) -> list[Architecture | None]:
         """The architectures of a latent: members of the space, or None where the decoder finds no valid decisions."""
-        made = self.network_.decode(latent, self.beams, self.space.is_valid)
+        made: list[Decisions | None] = []
+        with one_thread(self.seed):
+            for start in range(0, len(latent.rows), _CHUNK):
+                chunk = Latent(latent.rows[start : start + _CHUNK], latent.mask[start : start + _CHUNK])
+                made += self.network_.decoder.decode(chunk, self.beams, self.space.is_valid)
         return [None if d is None else Architecture.of_space(self.space, d) for d in made]
 
     def improve(self, architectures: Sequence[Architecture], step: float) -> list[Architecture]:
@@ -204,59 +255,52 @@ class NAO(Predictor):
         found = self.decode(self.climb(self.encode(architectures), step))
         return [a for a in found if a is not None]
 
+    def reconstruction(self, architectures: Sequence[Architecture], exact: bool = False) -> float:
+        """The share in [0, 1] of n >= 1 architectures that the decoder gives back from their latents.
+
+        Args:
+            architectures: any members of the space.
+            exact: decision by decision, which a graph encoder cannot do for other writings than the canonical one; by
+                default up to isomorphism.
+
+        Raises:
+            GraphnasError: not fitted, no architectures, or one of another space.
+        """
+        if not len(architectures):
+            raise GraphnasError("the reconstruction of no architectures is not defined; give at least one")
+        same = self.space.encode if exact else self.space.key
+        found = self.decode(self.encode(architectures))
+        return float(np.mean([b is not None and same(a) == same(b) for a, b in zip(architectures, found, strict=True)]))
+
     # -- network and files ----------------------------------------------------------------------
 
     def _seed(self, purpose: int) -> int:
         return int(np.random.SeedSequence([self.seed, purpose]).generate_state(1)[0])
 
-    def _make_network(self) -> NAONetwork:
-        with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
-            torch.manual_seed(self._seed(0))
-            return NAONetwork(len(vocabulary_of(self.space)), self.space.radices, self.width, self.layers).eval()
+    def _rng(self, purpose: int) -> np.random.Generator:
+        return np.random.default_rng(self._seed(purpose))
 
-    def _graphs(self, architectures: Sequence[Architecture]) -> DenseTensors:
-        return encode_dense(self.space, architectures).torch()
+    def _generator(self, purpose: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self._seed(purpose))
 
-    def _latents(self, architectures: Sequence[Architecture]) -> list[Latent]:
-        starts = range(0, len(architectures), _CHUNK)
-        return [self.network_.encode(self._graphs(architectures[i : i + _CHUNK])) for i in starts]
+    def _network(self) -> NAONetwork:
+        with one_thread(self._seed(_WEIGHTS)):
+            layers = self.layers or LAYERS[self.encoder]
+            return NAONetwork(self.space, self.encoder, self.width, layers, bounded=self.loss == "mse").eval()
 
     def _arrays(self) -> Mapping[str, np.ndarray]:
-        weights: dict[str, Any] = {
-            f"network.{name}": value.numpy() for name, value in self.network_.state_dict().items()
-        }
-        return {**weights, "curve": self.curve_}
+        return {**weights_of(self.network_), **self.unit_.arrays("unit")}
 
     def _set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        network = self._make_network()
-        weights = {}
-        for name, value in network.state_dict().items():
-            found = arrays[f"network.{name}"]
-            if found.dtype != np.float32 or found.shape != tuple(value.shape) or not np.isfinite(found).all():
-                raise ValueError(f"the weight {name} is not of the shape {list(value.shape)} or not finite")
-            weights[name] = torch.from_numpy(found.copy())
-        curve = arrays["curve"]
-        if curve.dtype != np.float64 or curve.ndim != 2 or len(curve) != 2 or curve.shape[1] < 2:
-            raise ValueError("the scale of the scores is damaged")
-        if not np.isfinite(curve).all() or np.any(np.diff(curve) <= 0):
-            raise ValueError("the scale of the scores is not ascending")
-        network.load_state_dict(weights)
-        self.network_ = network
-        self.curve_ = curve
+        network, unit = self._network(), Increasing.of_arrays(arrays, "unit")
+        set_weights(network, arrays)
+        self.network_, self.unit_ = network, unit
 
 
-def _curve(scores: np.ndarray, scale: str) -> np.ndarray:
-    """Scaled scores from 0 to 1 and the scores that they stand for, ``[2, m]``; equal scores share their mean rank."""
+def _scaled(scores: np.ndarray, scale: str) -> np.ndarray:
+    """Scores in [0, 1]: places in their range, or ranks, where equal scores share their mean rank."""
     if scale == "range":
-        return np.array([[0.0, 1.0], [scores.min(), scores.max()]])
-    values, counts = np.unique(scores, return_counts=True)
+        return np.asarray((scores - scores.min()) / (scores.max() - scores.min()))
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - (counts + 1) / 2
-    return np.stack([(ranks - ranks[0]) / (ranks[-1] - ranks[0]), values])
-
-
-def _along(curve: np.ndarray, scaled: np.ndarray) -> np.ndarray:
-    """Scores for scaled ones, by pieces of a line; the first and last piece go on beyond 0 and 1."""
-    x, y = curve
-    place = np.clip(np.searchsorted(x, scaled) - 1, 0, len(x) - 2)
-    slope = np.diff(y) / np.diff(x)
-    return np.asarray(y[place] + (scaled - x[place]) * slope[place])
+    return np.asarray(((ranks - ranks[0]) / (ranks[-1] - ranks[0]))[place])

@@ -21,7 +21,7 @@ from graphnas.testing import AdditiveEstimator, check_strategy
 from predictors.nao import NAO as Model
 
 SPACE = registry.get_space("nasbench201")
-TINY = {"width": 8, "layers": 1, "steps": 8, "beams": 2}
+TINY = {"width": 8, "layers": 1, "steps": 8, "beams": 2, "structures": 20}
 SMALL: dict[str, Any] = {"predictor": Model, "predictor_options": TINY, "initial": 6, "best": 4, "new": 6, "rounds": 3}
 
 
