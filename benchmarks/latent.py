@@ -59,7 +59,7 @@ MODELS: dict[str, Callable[[Space, int], NAO]] = {
 }
 STEPS = {"graph": 1200, "lstm": 300}
 """Of the optimiser by encoder, where reconstruction is measured: it takes more of them than ranking does."""
-SEARCHED = ("random", "nao", "seminas", "nao, published")
+SEARCHED = ("random", "nao", "seminas", "nao, mse", "nao, lstm", "nao, published")
 Row = dict[str, Any]
 
 
