@@ -247,7 +247,15 @@ def test_interrupting_keeps_everything_and_says_how_to_go_on(tmp_path: Path) -> 
         sys.executable, "-m", "graphnas", "search", "nasbench201", "--on", "digits", "--epochs", "1", "--data", "0.2",
         "--size", "channels=4", "--size", "cells=1", "--budget", "500", "--store", str(store),
     ]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ})
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ},
+        # A shell that starts the tests in the background lets them, and their children, ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
