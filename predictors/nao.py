@@ -26,6 +26,7 @@ SCALES = ("ranks", "range")
 LAYERS = {"graph": 4, "lstm": 1}
 _MARGIN = 0.1
 _CHUNK = 512
+_EQUAL = 1e-6
 _MAX_WIDTH, _MAX_LAYERS = 4096, 64
 # What each stream of random draws is for.
 _WEIGHTS, _TRAINING, _STRUCTURES, _UNLABELLED, _JOINT, _SYMMETRIC = range(6)
@@ -59,6 +60,8 @@ class NAO(Predictor):
         learning_rate: of AdamW, at the start of a cosine schedule.
         weight_decay: its strength.
         beams: width of the beam search of the decoder; 1 is greedy.
+        consistent: of the designs in the beam, decode to the one whose own latent is nearest; False takes the most likely, as
+            published.
         seed: fixes all random draws.
 
     Attributes:
@@ -89,6 +92,7 @@ class NAO(Predictor):
         learning_rate: float = 8e-3,
         weight_decay: float = 1e-2,
         beams: int = 8,
+        consistent: bool = True,
         seed: int = 0,
     ) -> None:
         names = (("encoder of nao", encoder, ENCODERS), ("loss", loss, LOSSES), ("scale of scores", scale, SCALES))
@@ -111,6 +115,7 @@ class NAO(Predictor):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.beams = beams
+        self.consistent = consistent
         self.seed = seed
         self._check_arguments()
 
@@ -155,6 +160,7 @@ class NAO(Predictor):
             "learning_rate": 1e-3,
             "weight_decay": 0.0,
             "beams": 1,
+            "consistent": False,
         }
         return cls(space, **{**arguments, **changes})
 
@@ -233,12 +239,27 @@ class NAO(Predictor):
 
     def decode(self, latent: Latent) -> list[Architecture | None]:
         """The architectures of a latent: members of the space, or None where the decoder finds no valid decisions."""
-        made: list[Decisions | None] = []
-        with one_thread(self.seed):
+        found: list[Architecture | None] = []
+        with one_thread(self.seed), torch.no_grad():
             for start in range(0, len(latent.rows), _CHUNK):
                 chunk = Latent(latent.rows[start : start + _CHUNK], latent.mask[start : start + _CHUNK])
-                made += self.network_.decoder.decode(chunk, self.beams, self.space.is_valid)
-        return [None if d is None else Architecture.of_space(self.space, d) for d in made]
+                beams = self.network_.decoder.decode(chunk, self.beams, self.space.is_valid)
+                designs = [[Architecture.of_space(self.space, d) for d in some] for some in beams]
+                found += self._nearest(designs, chunk) if self.consistent else [next(iter(d), None) for d in designs]
+        return found
+
+    def _nearest(self, designs: Sequence[Sequence[Architecture]], latent: Latent) -> list[Architecture | None]:
+        """Of the designs for each latent the one whose own vector is nearest; the first of equally near ones."""
+        everything = [a for some in designs for a in some]
+        if not everything:
+            return [None] * len(designs)
+        encoder = self.network_.encoder
+        own = encoder(encoder.read(everything)).vector()
+        near = (own * latent.vector().repeat_interleave(torch.tensor([len(some) for some in designs]), 0)).sum(1)
+        found: list[Architecture | None] = []
+        for some, close in zip(designs, near.split([len(some) for some in designs]), strict=True):
+            found.append(some[int((close >= close.max() - _EQUAL).nonzero()[0])] if some else None)
+        return found
 
     def improve(self, architectures: Sequence[Architecture], step: float) -> list[Architecture]:
         """What the architectures become after one step uphill, where that can be decoded.

@@ -61,8 +61,8 @@ class AttentionDecoder(nn.Module):
         return scores + self.tokens.allowed[here], state
 
     @torch.no_grad()
-    def decode(self, latent: Latent, beams: int, valid: Callable[[Decisions], bool]) -> list[Decisions | None]:
-        """For each latent the most likely valid decisions that a beam search finds; None where it finds none.
+    def decode(self, latent: Latent, beams: int, valid: Callable[[Decisions], bool]) -> list[list[Decisions]]:
+        """For each latent the valid decisions that a beam search finds, the most likely first.
 
         Args:
             latent: B architectures.
@@ -87,8 +87,8 @@ class AttentionDecoder(nn.Module):
             rows = (torch.arange(batch).unsqueeze(1) * beams + parent).flatten()
             state = state[0][:, rows].contiguous(), state[1][:, rows].contiguous()
             before = options[option].view(-1, 1)
-        found: list[Decisions | None] = []
+        found: list[list[Decisions]] = []
         for some, weights in zip(made.tolist(), total.tolist(), strict=True):
-            possible = (tuple(d) for d, w in zip(some, weights, strict=True) if w > -torch.inf)
-            found.append(next((d for d in possible if valid(d)), None))
+            possible = [tuple(d) for d, w in zip(some, weights, strict=True) if w > -torch.inf]
+            found.append([d for d in possible if valid(d)])
         return found

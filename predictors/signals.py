@@ -58,17 +58,19 @@ class Signals:
         """Columns of a table of results, as recorded for the first writing of each canonical form.
 
         Raises:
-            GraphnasError: no columns, an unknown one, or a test column.
+            GraphnasError: no columns, an unknown one, the validation column, or a test column.
         """
         if not columns:
             raise GraphnasError("signals of a table need the names of its columns, such as params")
         for column in columns:
-            if column in table.test:
+            if column in (table.validation, *table.test):
                 raise GraphnasError(
-                    f"table {table.name}: {column!r} is read once, for the report; a predictor must not see it"
+                    f"table {table.name}: {column!r} is what is predicted or what a report reads; it is no cheap signal"
                 )
             if column not in table.columns:
-                raise unknown(f"column of table {table.name}:", column, set(table.columns) - set(table.test))
+                raise unknown(
+                    f"column of table {table.name}:", column, set(table.columns) - {table.validation, *table.test}
+                )
         recorded = np.stack([np.asarray(table.columns[column], dtype=np.float64) for column in columns], axis=1)
         large = table.space.writings > MAX_RANKED  # the cache of a small space holds something else
         index = KeyIndex(table_keys(table.space, table.decisions, table.cache if large else ""), np.arange(len(table)))

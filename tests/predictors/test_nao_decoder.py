@@ -67,8 +67,13 @@ def test_a_wide_beam_finds_the_most_likely_valid_decisions() -> None:
         max((p, d) for p, d in zip(row, EVERYTHING, strict=True) if rule(d))[1] for row in likelihoods(decoder, latent)
     ]
     assert len(set(likely)) > 2
-    assert decoder.decode(latent, 24, rule) == likely
-    assert decoder.decode(latent, 24, lambda d: False) == [None] * 20
+    found = decoder.decode(latent, 24, rule)
+    assert [some[0] for some in found] == likely
+    for some, row in zip(found, likelihoods(decoder, latent), strict=True):
+        assert set(some) == {d for d in EVERYTHING if rule(d)}
+        order = [row[EVERYTHING.index(d)] for d in some]
+        assert np.all(np.diff(order) < 1e-6)
+    assert decoder.decode(latent, 24, lambda d: False) == [[]] * 20
 
 
 def test_one_beam_is_greedy() -> None:
@@ -76,7 +81,7 @@ def test_one_beam_is_greedy() -> None:
     with torch.no_grad():
         decoder.embedding.weight *= 4
     probability = likelihoods(decoder, latent).reshape(20, *RADICES)
-    for p, d in zip(probability, decoder.decode(latent, 1, lambda d: True), strict=True):
+    for p, (d,) in zip(probability, decoder.decode(latent, 1, lambda d: True), strict=True):
         first = p.sum((1, 2)).argmax()
         second = p[first].sum(1).argmax()
         assert d == (first, second, p[first, second].argmax())
@@ -110,7 +115,7 @@ def test_the_first_decision_by_its_formulas() -> None:
 
 @pytest.mark.parametrize("space", [nasbench101.space(), nasbench201.space(), nasbench_graph.space()], ids=repr)
 def test_whatever_is_decoded_is_a_member(space: Space) -> None:
-    found = [d for d in decoder_of(space).decode(noise(30, 16), 8, space.is_valid) if d is not None]
+    found = [d for some in decoder_of(space).decode(noise(30, 16), 8, space.is_valid) for d in some]
     assert found
     for made in found:
         assert space.contains(space.decode(made))

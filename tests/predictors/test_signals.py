@@ -144,13 +144,14 @@ def test_columns_of_a_table_are_those_of_the_row_and_test_columns_are_refused():
 
     decisions = np.array([SPACE.encode(a) for a in {SPACE.key(a): a for a in _sample(50)}.values()])
     rng = np.random.default_rng(0)
-    columns = {name: rng.normal(size=len(decisions)) for name in ("val", "params", "test")}
+    columns = {name: rng.normal(size=len(decisions)) for name in ("val", "params", "short", "test")}
     table = Table("few", SPACE, decisions, columns, validation="val", test=("test",))
-    signals = Signals.of_table(table, ["params", "val"])
+    signals = Signals.of_table(table, ["params", "short"])
     architectures = [SPACE.decode(row) for row in decisions.tolist()]
-    np.testing.assert_allclose(signals(architectures), np.stack([columns["params"], columns["val"]], axis=1))
-    with pytest.raises(GraphnasError, match="a predictor must not see it"):
-        Signals.of_table(table, ["test"])
+    np.testing.assert_allclose(signals(architectures), np.stack([columns["params"], columns["short"]], axis=1))
+    for column in ("test", "val"):
+        with pytest.raises(GraphnasError, match="no cheap signal"):
+            Signals.of_table(table, [column])
     with pytest.raises(GraphnasError, match="need the names of its columns"):
         Signals.of_table(table, [])
     with pytest.raises(GraphnasError, match="unknown column of table few: 'flops'"):
