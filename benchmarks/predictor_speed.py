@@ -51,6 +51,7 @@ from graphnas.errors import GraphnasError
 from graphnas.space import Space
 from graphnas.strategies.base import Trial
 from graphnas.strategies.guided import PredictorGuided
+from predictors.colour_encoder import coloured
 from predictors.contraction import contract_merges
 from predictors.gcn import GCNPredictor
 from predictors.gcn_network import ScoreNetwork, train
@@ -117,7 +118,7 @@ def epochs(turns: int) -> Iterator[tuple[str, float, str, float | None]]:
     forms = contract_merges(space, canonical_forms(space, chosen))
 
     begin = time.process_time()
-    graphs = encode_dense(space, forms, canonical=False).torch()
+    graphs = coloured(encode_dense(space, forms, canonical=False), LAYERS)
     encoding = time.process_time() - begin
     own = ScoreNetwork(len(vocabulary_of(space)), 0, WIDTH, LAYERS, HIDDEN, 0.1)
     generator = torch.Generator().manual_seed(0)

@@ -53,10 +53,11 @@ class Mixing:
     @cached_property
     def transposed(self) -> Mixing:
         """The transpose, which carries gradients back."""
-        order = np.argsort(self.indices, kind="stable")
-        rows = np.repeat(np.arange(len(self)), np.diff(self.starts))
-        starts = np.concatenate([[0], np.cumsum(np.bincount(self.indices, minlength=self.columns))])
-        return Mixing(starts, rows[order], self.weights[order], len(self))
+        from scipy.sparse import csr_array
+
+        shape = len(self), self.columns
+        columns = csr_array((self.weights, self.indices, self.starts), shape=shape).tocsc()
+        return Mixing(columns.indptr.astype(np.int64), columns.indices.astype(np.int64), columns.data, len(self))
 
     @cached_property
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,7 +98,7 @@ class Layer:
 
     Attributes:
         own: ``[m, n]``, the former colour of the same vertex.
-        messages: ``[m, S * n]``, the former colours of neighbours and of the vertex itself; column ``S * c + s`` is colour c
+        messages: ``[m, S * n]``, the former colours of neighbours (and of the vertex itself); column ``S * c + s`` is colour c
             on side s (0: against the edges, 1: along them, where S = 2).
     """
 
@@ -147,7 +148,12 @@ class ColourGraphs:
 
 
 def colour(
-    batch: DenseBatch, rounds: int, both: bool = True, normalise: bool = True, padding: bool = False
+    batch: DenseBatch,
+    rounds: int,
+    both: bool = True,
+    normalise: bool = True,
+    padding: bool = False,
+    loops: bool = True,
 ) -> ColourGraphs:
     """The colours of a batch after each of ``rounds`` layers.
 
@@ -157,6 +163,7 @@ def colour(
         both: messages from successors too, on a side of their own.
         normalise: the weights of a message (the vertex itself included) sum to 1; otherwise each edge has weight 1.
         padding: padding counts as vertices without edges (the published readout of CTNAS averages over it).
+        loops: every vertex sends messages to itself too.
     """
     size = batch.kinds.shape[1]
     present = np.flatnonzero(batch.mask.reshape(-1) | padding)
@@ -167,7 +174,7 @@ def colour(
     source, target = (np.repeat(place[graph * size + end], repeats) for end in (source, target))
     ends = [(target, source), (source, target)] if both else [(target, source)]
     neighbours = [_neighbours(at, of, len(present)) for at, of in ends]
-    mixing = _messages(neighbours, normalise)
+    mixing = _messages(neighbours, normalise, loops)
 
     kinds, colours = np.unique(batch.kinds.reshape(-1)[present], return_inverse=True)
     count, layers = len(kinds), []
@@ -199,14 +206,14 @@ def _neighbours(at: np.ndarray, of: np.ndarray, count: int) -> tuple[np.ndarray,
     return degrees, table
 
 
-def _messages(neighbours: Sequence[tuple[np.ndarray, np.ndarray]], normalise: bool) -> Mixing:
-    """The vertex itself and its neighbours on each side ``[V, S * V]``."""
+def _messages(neighbours: Sequence[tuple[np.ndarray, np.ndarray]], normalise: bool, loops: bool) -> Mixing:
+    """The neighbours on each side, and the vertex itself with ``loops``: ``[V, S * V]``."""
     count, sides = len(neighbours[0][0]), len(neighbours)
     blocks, weights = [], []
     for side, (degrees, table) in enumerate(neighbours):
-        vertices = np.concatenate([np.arange(count)[:, None], table], axis=1)
+        vertices = np.concatenate([np.arange(count)[:, None], table], axis=1) if loops else table
         blocks.append(np.where(vertices < 0, -1, sides * vertices + side))
-        weight = 1 / (1 + degrees) if normalise else np.ones(count)
+        weight = 1 / np.maximum(degrees + loops, 1) if normalise else np.ones(count)
         weights.append(np.broadcast_to(weight[:, None], vertices.shape))
     indices, values = np.concatenate(blocks, axis=1), np.concatenate(weights, axis=1)
     real = indices >= 0

@@ -4,48 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, linear
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from graphnas.encoding.dense import DenseBatch
+from predictors.colour_encoder import ColourEncoder
 from predictors.colours import ColourGraphs, colour
 
 ENCODERS = ("bidirectional", "published")
 HEADS = ("antisymmetric", "concatenation")
-
-
-class BidirectionalEncoder(nn.Module):
-    """Layers ``H <- H + relu(P H W_forward + P' H W_backward + b)``, then the mean over the vertices.
-
-    P is the adjacency with self-loops (row = receiver), P' its transpose with self-loops, both divided by their row sums
-    (Kipf & Welling, 2017; bidirectional as in Wen et al., ECCV 2020).
-
-    Args:
-        tokens: size K of the vocabulary.
-        width: D, features of a vertex.
-        layers: number of layers.
-    """
-
-    sides, normalise, padding = 2, True, False
-
-    def __init__(self, tokens: int, width: int = 128, layers: int = 4) -> None:
-        super().__init__()
-        self.embedding = nn.Linear(tokens, width, bias=False)
-        self.forwards = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
-        self.backwards = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(layers))
-
-    def forward(self, graphs: ColourGraphs) -> Tensor:
-        """Graph features ``[B, D]``."""
-        h: Tensor = self.embedding(graphs.features)
-        width = h.shape[1]
-        for along, against, layer in zip(self.forwards, self.backwards, graphs.layers, strict=True):
-            assert isinstance(along, nn.Linear)
-            assert isinstance(against, nn.Linear)
-            # Rows 2c and 2c + 1 are what colour c sends along and against its edges; as the weights of the messages along
-            # them sum to 1, their bias can be added before.
-            bias = torch.cat([along.bias, along.bias.new_zeros(width)])
-            sent = linear(h, torch.cat([along.weight, against.weight]), bias).reshape(-1, width)
-            h = layer.own @ h + torch.relu(layer.messages @ sent)
-        return graphs.readout @ h
 
 
 class PublishedEncoder(nn.Module):
@@ -60,12 +26,14 @@ class PublishedEncoder(nn.Module):
         layers: number of layers.
     """
 
-    sides, normalise, padding = 1, False, True
-
     def __init__(self, tokens: int, width: int = 128, layers: int = 4) -> None:
         super().__init__()
         self.embedding = nn.Linear(tokens, width, bias=False)
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
+
+    def graphs(self, batch: DenseBatch) -> ColourGraphs:
+        """What ``forward`` reads, of B graphs."""
+        return colour(batch, len(self.layers), both=False, normalise=False, padding=True)
 
     def forward(self, graphs: ColourGraphs) -> Tensor:
         """Graph features ``[B, D]``."""
@@ -94,9 +62,8 @@ class ComparatorNetwork(nn.Module):
 
     def __init__(self, tokens: int, width: int, layers: int, encoder: str, head: str) -> None:
         super().__init__()
-        kind = PublishedEncoder if encoder == "published" else BidirectionalEncoder
-        self.encoder: BidirectionalEncoder | PublishedEncoder = kind(tokens, width, layers)
-        self.layers = layers
+        kind = PublishedEncoder if encoder == "published" else ColourEncoder
+        self.encoder: ColourEncoder | PublishedEncoder = kind(tokens, width, layers)
         self.antisymmetric = head == "antisymmetric"
         if self.antisymmetric:
             self.head: nn.Module = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1, bias=False))
@@ -105,8 +72,7 @@ class ComparatorNetwork(nn.Module):
 
     def graphs(self, batch: DenseBatch) -> ColourGraphs:
         """What ``forward`` reads, of B graphs."""
-        encoder = self.encoder
-        return colour(batch, self.layers, encoder.sides == 2, encoder.normalise, encoder.padding)
+        return self.encoder.graphs(batch)
 
     def forward(self, graphs: ColourGraphs) -> tuple[Tensor, Tensor]:
         """The utilities u and v, each ``[B]``."""

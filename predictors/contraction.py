@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 from graphnas.architecture import INPUT, OUTPUT, Architecture, Node
 from graphnas.space import Choice, Pick, Space
+
+_MEMO_LIMIT = 50_000
+_memos: WeakKeyDictionary[Space, dict[Architecture, Architecture]] = WeakKeyDictionary()
 
 
 def contractible(space: Space) -> frozenset[str]:
@@ -21,9 +25,18 @@ def contract_merges(space: Space, forms: Sequence[Architecture]) -> list[Archite
     """Each architecture with its contractible merge nodes replaced by edges from their inputs to their readers.
 
     A merge node stays where it has parameters, and where an op with ordered inputs reads it, since a place holds one edge.
+    What became of an architecture is remembered.
     """
-    merges = contractible(space)
-    return [_contract(form, merges, space.semantics.ordered_ops) for form in forms]
+    memo = _memos.setdefault(space, {})
+    merges, made = contractible(space), []
+    for form in forms:
+        short = memo.get(form)
+        if short is None:
+            if len(memo) >= _MEMO_LIMIT:
+                memo.clear()
+            short = memo[form] = _contract(form, merges, space.semantics.ordered_ops)
+        made.append(short)
+    return made
 
 
 def _contract(form: Architecture, merges: frozenset[str], ordered_ops: frozenset[str]) -> Architecture:

@@ -10,16 +10,17 @@ import numpy as np
 import torch
 
 from graphnas.architecture import Architecture
-from graphnas.encoding.dense import DenseTensors, encode_dense
+from graphnas.encoding.dense import encode_dense
 from graphnas.encoding.forms import classes_of
 from graphnas.encoding.vocabulary import vocabulary_of
 from graphnas.errors import GraphnasError, unknown
 from graphnas.predictor import Prediction, Predictor
 from graphnas.space import Space
+from predictors.colour_encoder import KINDS, coloured
+from predictors.colours import ColourGraphs
 from predictors.contraction import contract_merges
 from predictors.descriptor_members import DescriptorMembers
 from predictors.descriptors import SCALARS, Descriptors, Groups, reference_forms
-from predictors.encoder import KINDS
 from predictors.gcn_network import ScoreNetwork, one_thread, train
 from predictors.losses import LOSSES, loss_of
 from predictors.mixture import Mixture
@@ -179,13 +180,12 @@ class GCNPredictor(Predictor):
         made = []
         for number in range(self.networks):
             seen = folds != number
-            rows = torch.from_numpy(member[seen])
             with one_thread(self.seed * 1009 + number):
                 network = self._network()
                 train(
                     network,
-                    graphs[rows],
-                    scalars[rows],
+                    graphs[member[seen]],
+                    scalars[torch.from_numpy(member[seen])],
                     torch.from_numpy(targets[seen]).float(),
                     loss_of(self.loss, self.margin),
                     steps=self.steps,
@@ -234,9 +234,10 @@ class GCNPredictor(Predictor):
         tokens = len(vocabulary_of(self.space))
         return ScoreNetwork(tokens, scalars, self.width, self.layers, self.hidden, self.dropout, self.kind)
 
-    def _inputs(self, forms: Sequence[Architecture], groups: Groups) -> tuple[DenseTensors, torch.Tensor]:
+    def _inputs(self, forms: Sequence[Architecture], groups: Groups) -> tuple[ColourGraphs, torch.Tensor]:
         """What the networks read of canonical forms with these groups."""
-        graphs = encode_dense(self.space, contract_merges(self.space, forms), canonical=False).torch()
+        batch = encode_dense(self.space, contract_merges(self.space, forms), canonical=False)
+        graphs = coloured(batch, self.layers, self.kind)
         if not self.scalars:
             return graphs, torch.zeros(len(forms), 0)
         columns = []
@@ -250,15 +251,19 @@ class GCNPredictor(Predictor):
         graphs, scalars = self._inputs(forms, groups)
         with one_thread(self.seed):
             said = np.stack([network.evaluate(graphs, scalars).double().numpy() for network in self.networks_])
+        certain = np.zeros_like(said)
+        if not len(self.described_):
+            return said, certain
         values, spread = self.described_.predict(groups)
-        return np.concatenate([said, values]), np.concatenate([np.zeros_like(said), spread])
+        return np.concatenate([said, values]), np.concatenate([certain, spread])
 
     def _predict(self, architectures: Sequence[Architecture]) -> Prediction:
         forms, member = classes_of(self.space, architectures)
         parts = []
         for start in range(0, len(forms), _ROWS):
             chunk = forms[start : start + _ROWS]
-            parts.append(self.mixture_(*self._members(chunk, self.descriptors_.transform(chunk))))
+            groups = self.descriptors_.transform(chunk) if self.scalars or len(self.described_) else {}
+            parts.append(self.mixture_(*self._members(chunk, groups)))
         latent, spread = (np.concatenate(part) for part in zip(*parts, strict=True))
         mean = self.unit_(latent)
         std = (self.unit_(latent + spread) - self.unit_(latent - spread)) / 2

@@ -8,11 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from graphnas.encoding.dense import DenseTensors
-from predictors.encoder import GraphEncoder
+from graphnas.ops.dropout import Dropout
+from predictors.colour_encoder import ColourEncoder
+from predictors.colours import ColourGraphs
 from predictors.losses import Loss
-
-_ROWS = 1024
 
 
 class ScoreNetwork(nn.Module):
@@ -39,27 +38,26 @@ class ScoreNetwork(nn.Module):
         kind: str = "gcn",
     ) -> None:
         super().__init__()
-        self.encoder = GraphEncoder(tokens, width, layers, dropout=dropout, kind=kind)
+        self.encoder = ColourEncoder(tokens, width, layers, kind=kind, dropout=dropout)
         self.hidden = nn.Linear(width + scalars, hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.last = nn.Linear(hidden, 1)
 
-    def forward(self, graphs: DenseTensors, scalars: Tensor) -> Tensor:
+    def forward(self, graphs: ColourGraphs, scalars: Tensor) -> Tensor:
         """Scores ``[B]`` of graphs with scalars ``[B, S]``."""
-        read = torch.cat([self.encoder(graphs)[1], scalars], dim=1)
+        read = torch.cat([self.encoder(graphs), scalars], dim=1)
         return self.last(self.dropout(torch.relu(self.hidden(read)))).squeeze(1)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def evaluate(self, graphs: DenseTensors, scalars: Tensor) -> Tensor:
-        """Scores ``[n]`` without dropout or gradient, 1,024 graphs at a time."""
+    def evaluate(self, graphs: ColourGraphs, scalars: Tensor) -> Tensor:
+        """Scores ``[n]`` without dropout or gradient."""
         self.eval()
-        starts = range(0, len(graphs), _ROWS)
-        return torch.cat([self(graphs[i : i + _ROWS], scalars[i : i + _ROWS]) for i in starts])
+        return self(graphs, scalars)  # type: ignore[no-any-return]
 
 
 def train(
     network: ScoreNetwork,
-    graphs: DenseTensors,
+    graphs: ColourGraphs,
     scalars: Tensor,
     targets: Tensor,
     loss: Loss,
@@ -75,11 +73,12 @@ def train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     network.train()
     for _ in range(steps):
-        rows: Tensor | slice = slice(None)
+        some, read, wanted = graphs, scalars, targets
         if len(targets) > batch:
             rows = torch.randperm(len(targets), generator=generator)[:batch]
+            some, read, wanted = graphs[rows.numpy()], scalars[rows], targets[rows]
         optimiser.zero_grad()
-        loss(network(graphs[rows], scalars[rows]), targets[rows]).backward()  # type: ignore[no-untyped-call]
+        loss(network(some, read), wanted).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
     network.eval()

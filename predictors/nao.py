@@ -11,7 +11,7 @@ import torch
 from graphnas.architecture import Architecture
 from graphnas.errors import GraphnasError, unknown
 from graphnas.predictor import Prediction, Predictor
-from graphnas.space import Decisions, Space
+from graphnas.space import Space
 from predictors.gcn_network import one_thread
 from predictors.losses import LOSSES, loss_of
 from predictors.nao_encoders import ENCODERS

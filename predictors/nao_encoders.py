@@ -14,10 +14,10 @@ from graphnas.encoding.dense import DenseTensors, encode_dense
 from graphnas.encoding.forms import classes_of
 from graphnas.encoding.vocabulary import vocabulary_of
 from graphnas.space import Decisions, Space
-from predictors.encoder import GraphEncoder
 from predictors.nao_latent import Latent, LatentEncoder
 from predictors.nao_tokens import DecisionTokens
 from predictors.nao_writings import Writings
+from predictors.vertex_features import VertexFeatures
 
 MAX_DEPTH = 32
 
@@ -52,7 +52,7 @@ class VertexEncoder(LatentEncoder[PlacedGraphs]):
     def __init__(self, space: Space, width: int, layers: int) -> None:
         super().__init__(space)
         self.writings = Writings(space)
-        self.graph = GraphEncoder(len(vocabulary_of(space)), width, layers)
+        self.graph = VertexFeatures(len(vocabulary_of(space)), width, layers)
         self.above = nn.Embedding(MAX_DEPTH, width)
         self.below = nn.Embedding(MAX_DEPTH, width)
 
@@ -71,8 +71,9 @@ class VertexEncoder(LatentEncoder[PlacedGraphs]):
 
     def forward(self, inputs: PlacedGraphs) -> Latent:
         """The latent of B graphs."""
-        rows, _ = self.graph(inputs.graphs)
-        return Latent(rows + self.above(inputs.above) + self.below(inputs.below), inputs.graphs.mask).unit()
+        return Latent(
+            self.graph(inputs.graphs) + self.above(inputs.above) + self.below(inputs.below), inputs.graphs.mask
+        ).unit()
 
 
 class DecisionEncoder(LatentEncoder[Tensor]):

@@ -13,8 +13,9 @@ from torch import Tensor
 from graphnas.architecture import Architecture, node
 from graphnas.encoding.dense import DenseBatch, encode_dense
 from graphnas.space import Choice, Space
+from predictors.colour_encoder import ColourEncoder
 from predictors.colours import Mixing, colour
-from predictors.comparator_network import BidirectionalEncoder, PublishedEncoder
+from predictors.comparator_network import PublishedEncoder
 from spaces import nasbench101, nasbench201, nasbench_graph
 
 OPS = Choice("first", ("conv", "pool"), "op"), Choice("second", ("conv", "pool"), "op")
@@ -28,7 +29,7 @@ def batch_of(space: Space, n: int = 60, **options: Any) -> DenseBatch:
     return encode_dense(space, [space.sample(rng) for _ in range(n)], **options)
 
 
-def dense(encoder: BidirectionalEncoder | PublishedEncoder, batch: DenseBatch) -> Tensor:
+def dense(encoder: ColourEncoder | PublishedEncoder, batch: DenseBatch) -> Tensor:
     """The layers as their docstrings write them, on all vertices of padded graphs."""
     weights = dict(encoder.named_parameters())
     adjacency = torch.from_numpy(batch.adjacency).double()
@@ -66,13 +67,13 @@ def refined(batch: DenseBatch, rounds: int, both: bool, padding: bool) -> list[i
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda s: s.name)
-@pytest.mark.parametrize("kind", [BidirectionalEncoder, PublishedEncoder])
+@pytest.mark.parametrize("kind", [ColourEncoder, PublishedEncoder])
 def test_features_and_gradients_are_those_of_dense_graphs(space: Space, kind: Any) -> None:
     batch = batch_of(space, canonical=space.name != "twice", nodes=14)
     torch.manual_seed(0)
     encoder = kind(batch.table.shape[1], 8, 3).double()
     exact = replace(batch, table=batch.table.astype(np.float64))
-    graphs = colour(exact, 3, encoder.sides == 2, encoder.normalise, encoder.padding)
+    graphs = encoder.graphs(exact)
     weights = torch.randn(len(batch), 8, dtype=torch.float64)
     gradients = []
     for found in (encoder(graphs), dense(encoder, batch)):
@@ -97,7 +98,7 @@ def test_there_are_as_many_colours_as_refinement_finds(space: Space, both: bool,
 
 def test_chosen_graphs_are_what_they_are_alone() -> None:
     batch = batch_of(SPACES[0])
-    encoder = BidirectionalEncoder(batch.table.shape[1], 8, 3)
+    encoder = ColourEncoder(batch.table.shape[1], 8, 3)
     graphs = colour(batch, 3)
     rows = np.array([40, 3, 3, 17])
     chosen = graphs[rows]

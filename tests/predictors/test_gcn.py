@@ -10,12 +10,13 @@ from graphnas.errors import GraphnasError
 from graphnas.files import load_npz, save_npz
 from graphnas.metrics import kendall_tau
 from graphnas.testing.predictor import check_predictor
-from predictors.encoder import GraphEncoder
+from predictors.colour_encoder import ColourEncoder, coloured
 from predictors.gcn import GCNPredictor
 from predictors.gcn_network import ScoreNetwork, one_thread, train
 from predictors.losses import LOSSES, pair_hinge
 from predictors.ranks import normal_scores
 from predictors.stacking import stacked_weights
+from predictors.vertex_features import VertexFeatures
 from spaces import nasbench101, nasbench201, nasbench_graph
 
 SPACE = nasbench201.space()
@@ -156,9 +157,9 @@ def test_a_kind_that_knows_nothing_loses_its_weight_and_few_labels_leave_the_pri
     np.testing.assert_allclose(predictor.mixture_.weights, [0.5, 0.5])
 
 
-def _graphs(n=20):
+def _graphs(n=20, layers=2, kind="gcn"):
     architectures, scores = _labelled(n)
-    graphs = encode_dense(SPACE, architectures).torch()
+    graphs = coloured(encode_dense(SPACE, architectures), layers, kind)
     scalars = torch.from_numpy(np.random.default_rng(0).normal(size=(n, 3))).float()
     return graphs, scalars, torch.from_numpy(scores).float()
 
@@ -195,7 +196,7 @@ def test_gradients_are_cleared_at_every_step():
 
 @pytest.mark.parametrize("kind", ["gcn", "gin"])
 def test_sizes_are_honoured_and_every_weight_is_used(kind):
-    graphs, scalars, _ = _graphs()
+    graphs, scalars, _ = _graphs(20, 4, kind)
     network = ScoreNetwork(graphs.table.shape[1], 3, width=10, layers=4, hidden=7, kind=kind)
     assert network.encoder.embedding.weight.shape == (10, graphs.table.shape[1])
     assert [tuple(layer.weight.shape) for layer in network.encoder.forwards] == [(10, 10)] * 4
@@ -205,15 +206,17 @@ def test_sizes_are_honoured_and_every_weight_is_used(kind):
 
 
 @pytest.mark.parametrize("kind", ["gcn", "gin"])
-@pytest.mark.parametrize("normalisation", ["degree", "none"])
-def test_the_encoder_equals_sums_over_neighbours_vertex_by_vertex(kind, normalisation):
-    graphs, _, _ = _graphs(6)
+def test_the_encoder_equals_sums_over_neighbours_vertex_by_vertex(kind):
+    batch = encode_dense(SPACE, _labelled(6)[0])
     torch.manual_seed(0)
-    encoder = GraphEncoder(graphs.table.shape[1], 5, 2, normalisation=normalisation, kind=kind)
+    encoder = ColourEncoder(batch.table.shape[1], 5, 2, kind=kind)
+    dense = VertexFeatures(batch.table.shape[1], 5, 2)
+    dense.load_state_dict({name: w for name, w in encoder.state_dict().items() if name in dense.state_dict()})
     if kind == "gin":
         for epsilon in encoder.epsilon:
             epsilon.data.fill_(0.3)
-    features, read = encoder(graphs)
+    read, features = encoder(encoder.graphs(batch)), dense(batch.torch())
+    graphs = batch.torch()
     for b in range(6):
         size = int(graphs.mask[b].sum())
         h = [encoder.embedding(graphs.table[k]) for k in graphs.kinds[b, :size]]
@@ -224,33 +227,45 @@ def test_the_encoder_equals_sums_over_neighbours_vertex_by_vertex(kind, normalis
                 for edges in (graphs.adjacency[b, v], graphs.adjacency[b, :, v]):
                     total = sum((edges[u] * h[u] for u in range(size)), torch.zeros(5))
                     if kind == "gcn":
-                        total = total + h[v]
-                        if normalisation == "degree":
-                            total = total / (1 + edges.sum())
+                        total = (total + h[v]) / (1 + edges.sum())
                     sums.append(total)
                 message = encoder.forwards[layer](sums[0]) + encoder.backwards[layer](sums[1])
                 if kind == "gin":
                     message = encoder.outer[layer](torch.relu(message + encoder.own[layer](1.3 * h[v])))
                 after.append(h[v] + torch.relu(message))
             h = after
-        torch.testing.assert_close(features[b, :size], torch.stack(h), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(read[b], torch.stack(h).mean(0), atol=1e-5, rtol=1e-5)
+        if kind == "gcn":
+            torch.testing.assert_close(features[b, :size], torch.stack(h), atol=1e-5, rtol=1e-5)
         assert not features[b, size:].any()
 
 
 def test_relabelled_and_padded_graphs_read_the_same():
     architectures, _ = _labelled(8)
     forms = [SPACE.canonical(a) for a in architectures]
-    encoder = GraphEncoder(encode_dense(SPACE, forms).table.shape[1], 7, 3)
-    plain = encoder(encode_dense(SPACE, forms).torch())[1]
-    padded = encoder(encode_dense(SPACE, forms, nodes=20).torch())[1]
-    torch.testing.assert_close(plain, padded, atol=1e-5, rtol=1e-5)
-    graphs = encode_dense(SPACE, forms).torch()
-    order = torch.randperm(graphs.kinds.shape[1], generator=torch.Generator().manual_seed(0))
-    moved = type(graphs)(
-        graphs.kinds[:, order], graphs.table, graphs.adjacency[:, order][:, :, order], graphs.mask[:, order]
+    plain = encode_dense(SPACE, forms)
+    encoder = ColourEncoder(plain.table.shape[1], 7, 3)
+    order = np.random.default_rng(0).permutation(plain.kinds.shape[1])
+    moved = type(plain)(
+        plain.kinds[:, order], plain.table, plain.adjacency[:, order][:, :, order], plain.mask[:, order]
     )
-    torch.testing.assert_close(plain, encoder(moved)[1], atol=1e-5, rtol=1e-5)
+    expected = encoder(encoder.graphs(plain))
+    for other in (encode_dense(SPACE, forms, nodes=20), moved):
+        torch.testing.assert_close(expected, encoder(encoder.graphs(other)), atol=1e-5, rtol=1e-5)
+
+
+def test_dropout_draws_once_for_equal_vertices_and_keeps_the_mean():
+    batch = encode_dense(SPACE, _labelled(8)[0])
+    encoder = ColourEncoder(batch.table.shape[1], 16, 1, dropout=0.3).double()
+    graphs = encoder.graphs(type(batch)(batch.kinds, batch.table.astype(np.float64), batch.adjacency, batch.mask))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        twice = encoder(graphs[np.array([0, 1, 0])])
+        torch.testing.assert_close(twice[0], twice[2], rtol=0, atol=1e-12)
+        drawn = torch.stack([encoder(graphs) for _ in range(3000)])
+        assert drawn.std(0).max() > 0.01
+        error = drawn.std(0) / 3000**0.5
+        assert ((drawn.mean(0) - encoder.eval()(graphs)).abs() <= 5 * error + 1e-9).all()
 
 
 def test_training_leaves_the_number_of_threads_alone():
