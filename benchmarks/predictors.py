@@ -18,6 +18,10 @@ share the work and the file: ``--shard 1/2`` and ``--shard 2/2``.
     python benchmarks/predictors.py --quick                        # two tables, two draws: minutes
     python benchmarks/predictors.py                                # 14 tables, ten draws, 78 and 156 labels
     python benchmarks/predictors.py --labels 20,39,469,781 --tables nasbench201/cifar10 --models gcn,kernel
+
+A model name with columns of the table after "+" reads them as cheap signals of every architecture, whose cost is not in the labels:
+
+    python benchmarks/predictors.py --tables nasbench201/cifar10 --models "gcn,gcn+params+flops+zen,gcn+validation_12"
 """
 
 from __future__ import annotations
@@ -130,6 +134,22 @@ def models() -> dict[str, Callable[[Space, int], Any]]:
     return made
 
 
+def make(model: str, table: str, seed: int) -> Any:
+    """The model of a name such as "kernel" or "kernel+params+flops" for the space of a table."""
+    base, *columns = model.split("+")
+    learner = models()[base](registry.get_space(table.split("/")[0]), seed)
+    if columns:
+        learner.signals = signals_of(table, tuple(columns))
+    return learner
+
+
+@cache
+def signals_of(table: str, columns: tuple[str, ...]) -> Any:
+    from predictors.signals import Signals
+
+    return Signals.of_table(registry.get_table(table).table, columns)
+
+
 def measure(cell: Cell) -> Row:
     """One row of the results file."""
     name, model, labels, draw = cell
@@ -139,7 +159,7 @@ def measure(cell: Cell) -> Row:
     asked = rest if data.test is None else np.arange(len(order))
     true = data.validation[rest] if data.test is None else data.test
     begin = time.process_time()
-    learner = models()[model](data.space, draw)
+    learner = make(model, name, draw)
     learner.fit([data.architectures[i] for i in known], data.validation[known])
     middle = time.process_time()
     predicted = scores(learner, [data.architectures[i] for i in asked])
@@ -179,7 +199,7 @@ def known_rows(path: Path, wanted: Iterable[Cell]) -> dict[Cell, Row]:
             continue
         name = row["model"], row["table"]
         if name not in current:
-            current[name] = settings(models()[row["model"]](registry.get_space(row["table"].split("/")[0]), 0))
+            current[name] = settings(make(row["model"], row["table"], 0))
         if row["settings"] == current[name]:
             rows[cell] = row
     return rows
@@ -296,7 +316,7 @@ def main() -> None:
     tables = given.tables.split(",") if given.tables else QUICK if given.quick else TABLES
     chosen = given.models.split(",") if given.models else list(models())
     repeats = given.repeats or (2 if given.quick else 10)
-    if wrong := [*set(chosen) - set(models()), *set(tables) - set(TABLES)]:
+    if wrong := [*{m.split("+")[0] for m in chosen} - set(models()), *set(tables) - set(TABLES)]:
         parser.error(f"no such model or table: {', '.join(sorted(wrong))}")
     # Draw by draw through all tables: what a run that is cut short has measured is complete up to a draw.
     wanted = [(t, m, n, d) for d in range(repeats) for t in tables for n in labels for m in chosen]

@@ -17,6 +17,7 @@ from spaces.nasbench101 import from_matrix, space
 from spaces.tables.import_nasbench101 import IMPORTED, KEYS
 
 SAMPLE = "nb101_500.npz"
+ZERO_COST = ("snip", "jacov", "grad_norm", "plain", "epe_nas", "fisher", "grasp", "l2_norm", "synflow")
 _HOW = "run `graphnas import nasbench101 FILE` on nasbench_only108.tfrecord or nasbench_full.tfrecord"
 
 
@@ -29,7 +30,8 @@ def table() -> Table:
     """The imported table (423,624 cells), or else the 500-row sample of a data folder.
 
     Columns of the former: see ``import_nasbench101.convert``. The sample has ``validation`` (%, 108 epochs),
-    ``params`` and ``flops``, and no test results. Its rows were drawn with replacement from single runs: rows of one
+    ``params``, ``flops`` and the zero-cost scores of ``ZERO_COST`` (Abdelfattah et al., ICLR 2021; jacov and epe_nas by their
+    authors), and no test results. Its rows were drawn with replacement from single runs: rows of one
     cell are repeated runs (at most three distinct values, as the benchmark has), so the mean over the distinct values
     is taken. ``params`` and ``flops`` of isomorphic writings can differ by a fraction of a percent, because the
     benchmark gives the channels that remain after dividing to the first vertices; the mean is taken, too.
@@ -45,7 +47,7 @@ def table() -> Table:
 
 
 def _sample(path: Path) -> Table:
-    data = load_npz(path, ["adj", "ops", "op_names", "val_accuracy", "params", "flops"])
+    data = load_npz(path, ["adj", "ops", "op_names", "val_accuracy", "params", "flops", *ZERO_COST])
     names = [str(name) for name in data["op_names"].tolist()]
     adjacency, ops = data["adj"], data["ops"]
     rows = len(adjacency)
@@ -54,6 +56,9 @@ def _sample(path: Path) -> Table:
     measured = {"validation": data["val_accuracy"], "params": 1e6 * data["params"], "flops": 1e6 * data["flops"]}
     if any(values.shape != (rows,) or not (values > 0).all() for values in measured.values()):
         raise GraphnasError(f"{path} has columns of another length, or values that are not positive; get it again")
+    measured |= {name: data[name].astype(np.float64) for name in ZERO_COST}
+    if any(values.shape != (rows,) or not np.isfinite(values).all() for values in measured.values()):
+        raise GraphnasError(f"{path} has zero-cost scores of another length, or that are not finite; get it again")
     cells = [from_matrix(m, [names[o] for o in row]) for m, row in zip(adjacency, ops, strict=True)]
     decisions = np.array([space().encode(cell) for cell in cells], dtype=np.uint8)
     keys = table_keys(space(), decisions)

@@ -27,6 +27,8 @@ _COMPACT_COLUMNS = {
     "params": "params",
     "flops": "flops",
 }
+_ZERO_COST = {"zen": "zen"}
+_TEST = ("test", "test_12")
 
 
 def cifar10(*, score: str = "", metrics: Sequence[str] = ("params",)) -> TableEstimator:
@@ -53,7 +55,7 @@ def table(dataset: str, *, latencies: bool = False) -> Table:
     """The table of one data set; rows are in the order of the official index.
 
     Columns: ``validation``, ``test`` (200 epochs), ``validation_12``, ``test_12`` (12 epochs), all in %; ``params``;
-    ``flops`` (multiply-adds). An imported table is preferred to the compact file of a data folder; the former has means
+    ``flops`` (multiply-adds); the compact file also has the zero-cost score ``zen`` (Lin et al., ICCV 2021). An imported table is preferred to the compact file of a data folder; the former has means
     over all trials, the latter one trial's validation.
 
     Args:
@@ -74,12 +76,13 @@ def table(dataset: str, *, latencies: bool = False) -> Table:
         source = f"NAS-Bench-201, {COMPACT} (validation of one trial)"
     if latencies:
         columns |= _latencies(decisions)
-    return Table(f"nasbench201/{dataset}", space(), decisions, columns, description=source)
+    test = tuple(name for name in _TEST if name in columns)
+    return Table(f"nasbench201/{dataset}", space(), decisions, columns, test=test, description=source)
 
 
 def _compact(path: Path, dataset: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     prefix = DATASETS[dataset]
-    names = {column: f"{prefix}_{name}" for column, name in _COMPACT_COLUMNS.items()}
+    names = {column: f"{prefix}_{name}" for column, name in (_COMPACT_COLUMNS | _ZERO_COST).items()}
     data = load_npz(path, ["ops", "op_names", "edges", *names.values()])
     if (
         data["ops"].shape != (COUNT, len(EDGES))
@@ -93,7 +96,9 @@ def _compact(path: Path, dataset: str) -> tuple[np.ndarray, dict[str, np.ndarray
     for column, values in columns.items():
         if values.dtype == np.float32:  # the file holds four decimals
             columns[column] = values.astype(np.float64).round(4)
-        if values.shape != (COUNT,) or not (values >= 0).all() or (values.dtype.kind == "f" and (values > 100).any()):
+        share = column not in _ZERO_COST and values.dtype.kind == "f"  # accuracies in %
+        possible = np.isfinite(values) if column in _ZERO_COST else (values >= 0) & ((values <= 100) | (not share))
+        if values.shape != (COUNT,) or not possible.all():
             raise GraphnasError(f"{path}: {names[column]} has a wrong shape or values out of range; get it again")
     return data["ops"], columns
 

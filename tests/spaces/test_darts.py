@@ -9,8 +9,12 @@ import torch
 from graphnas.compile import compile
 from graphnas.cost import cost
 from graphnas.errors import GraphnasError
+from graphnas.estimators.fidelity import Fidelity, Recipe
+from graphnas.estimators.fit import train
 from graphnas.ops.modules import DropPath, FactorizedReduce
-from graphnas.tasks.base import Signature
+from graphnas.tasks.augment import cutout
+from graphnas.tasks.base import Batch, Signature
+from graphnas.tasks.image import ImageTask
 from spaces import darts
 from spaces.darts_genotype import DARTS_V1, DARTS_V2, from_genotype, to_genotype
 
@@ -142,3 +146,79 @@ def test_drop_path_zeroes_whole_examples_and_keeps_the_mean():
     assert torch.equal(layer(x), x)
     layer.set_progress(1.0)
     assert torch.equal(layer.eval()(x), x)
+
+
+# -- RobustDARTS's spaces, and how the final network is trained -----------------------------------------
+
+
+@pytest.mark.parametrize("family", ["darts_s2", "darts_s3", "darts_s4"])
+def test_the_reduced_spaces_have_two_operations_and_genotypes(family):
+    space = darts.space(family)
+    assert space.writings == (180 * 2**8) ** 2
+    for seed in range(5):
+        architecture = space.sample(np.random.default_rng(seed))
+        text = to_genotype(architecture, family)
+        assert from_genotype(text, family) == architecture
+        assert darts.from_edges(darts.to_edges(architecture, family), family) == architecture
+    with pytest.raises(GraphnasError, match=f"is not one of the space {family}"):
+        from_genotype(DARTS_V2, family)
+
+
+def test_the_loss_of_the_auxiliary_head_counts_two_fifths():
+    x = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
+    task = ImageTask((x, torch.arange(4)), (x, torch.arange(4)))
+    main, side = torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(0))
+    batch = Batch((x,), torch.arange(4))
+    cross_entropy = torch.nn.functional.cross_entropy
+    expected = cross_entropy(main, batch.target) + 0.4 * cross_entropy(side, batch.target)
+    assert float(task.loss((main, side), batch)) == pytest.approx(float(expected))
+    network = compile(
+        darts.space().network(from_genotype(DARTS_V1), task.signature, channels=4, cells=3, auxiliary=True)
+    )
+    assert task.evaluate(network, "validation")["accuracy"] in (0, 25, 50, 75, 100)
+
+
+class Watched(torch.nn.Module):
+    """Remembers the probability of its drop-path, and what part of its input is zero, at every training step."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop, self.seen = DropPath(0.2), []
+        self.linear = torch.nn.Linear(3 * 8 * 8, 2)
+
+    def forward(self, x):
+        if self.training:
+            self.seen.append((self.drop.now, float((x == 0).float().mean())))
+        return self.linear(self.drop(x).flatten(1))
+
+
+def test_drop_path_rises_over_the_training_and_cutout_is_applied():
+    x = torch.randint(1, 256, (32, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    task = ImageTask((x, torch.arange(32) % 2), (x, torch.arange(32) % 2), batch_size=32, standardise=False)
+    for cut in (0.0, 0.5):
+        network = Watched()
+        train(network, task, Recipe(cutout=cut), Fidelity(epochs=4))
+        assert [now for now, _ in network.seen] == pytest.approx([0.0, 0.05, 0.1, 0.15])
+        zeros = sum(z for _, z in network.seen) / 4
+        # A square of 4 of 8 pixels loses 1 row for a centre in the last row, and 2 and 1 in the first two: 28/32 each way.
+        assert zeros == pytest.approx((28 / 64) ** 2 if cut else 0.0, abs=0.03)
+
+
+def test_cutout_is_a_square_of_zeros_in_each_image():
+    x = torch.ones(200, 2, 10, 10)
+    y = cutout(x, 0.4, torch.Generator().manual_seed(0))
+    hit = y[:, 0] == 0
+    assert torch.equal(y[:, 0], y[:, 1])
+    assert bool((x == 1).all())
+    rows, columns = hit.any(2).sum(1), hit.any(1).sum(1)
+    assert torch.equal(hit.sum((1, 2)), rows * columns)
+    assert sorted(set(rows.tolist())) == [2, 3, 4]
+    assert torch.equal(y, cutout(x, 0.4, torch.Generator().manual_seed(0)))
+
+
+def test_what_is_dropped_is_every_operation_but_the_identity():
+    architecture = from_genotype(DARTS_V2)
+    network = darts.space().network(architecture, CIFAR, channels=4, cells=3, drop_path=0.2)
+    drops = sum(n.op == "drop_path" for n in network.nodes)
+    # One normal cell with 6 convolutions and 2 skips, two reduction cells with 5 poolings and 3 skips of full stride 1.
+    assert drops == 6 + 2 * 5
