@@ -148,3 +148,11 @@ def _top(values: np.ndarray, k: int) -> np.ndarray:
     if not 1 <= k <= len(values):
         raise GraphnasError(f"k is {k}; it must be between 1 and the number of architectures, {len(values)}")
     return np.argsort(-values, kind="stable")[:k]
+
+
+def normal_scores(values: np.ndarray) -> np.ndarray:
+    """The normal quantiles ``[n]`` of the ranks, ``Phi^-1((rank - 1/2) / n)``; equal values share their mean rank."""
+    from scipy.special import ndtri
+    from scipy.stats import rankdata
+
+    return np.asarray(ndtri((rankdata(values) - 0.5) / len(values)))

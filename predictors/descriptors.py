@@ -13,9 +13,10 @@ from graphnas.encoding.forms import classes_of
 from graphnas.encoding.paths import op_paths
 from graphnas.encoding.substructures import colours, statistics
 from graphnas.encoding.vocabulary import vocabulary_of
+from graphnas.metrics import normal_scores
 from graphnas.space import Space
 from predictors.longest import distances, longest_by_pairs, occurrences, path_count
-from predictors.ranks import Increasing, normal_scores
+from predictors.ranks import Increasing
 from predictors.signals import PREFIX, Signals
 
 Groups = dict[str, np.ndarray]

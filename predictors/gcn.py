@@ -14,6 +14,7 @@ from graphnas.encoding.dense import encode_dense
 from graphnas.encoding.forms import classes_of
 from graphnas.encoding.vocabulary import vocabulary_of
 from graphnas.errors import GraphnasError, unknown
+from graphnas.metrics import normal_scores
 from graphnas.predictor import Prediction, Predictor
 from graphnas.space import Space
 from predictors.colour_encoder import KINDS, coloured
@@ -24,7 +25,7 @@ from predictors.descriptors import SCALARS, Descriptors, Groups, reference_forms
 from predictors.gcn_network import ScoreNetwork, one_thread, train
 from predictors.losses import LOSSES, loss_of
 from predictors.mixture import Mixture
-from predictors.ranks import Increasing, normal_scores
+from predictors.ranks import Increasing
 from predictors.signals import PREFIX, Signals, without_signals
 from predictors.stacking import folds_of, stacked_weights
 

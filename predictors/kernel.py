@@ -10,11 +10,12 @@ import numpy as np
 from graphnas.architecture import Architecture
 from graphnas.encoding.forms import classes_of
 from graphnas.errors import GraphnasError
+from graphnas.metrics import normal_scores
 from graphnas.predictor import Prediction, Predictor
 from graphnas.space import Space
 from predictors.descriptors import Descriptors, Groups, reference_forms
 from predictors.gaussian_process import GaussianProcess
-from predictors.ranks import Increasing, normal_scores
+from predictors.ranks import Increasing
 from predictors.signals import Signals, without_signals
 
 _ROWS = 1024

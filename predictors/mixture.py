@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from predictors.ranks import Increasing, normal_scores
+from graphnas.metrics import normal_scores
+from predictors.ranks import Increasing
 
 _SUM = 1e-9
 

@@ -1,4 +1,4 @@
-"""Between scores and ranks: normal scores, and strictly increasing maps from one unit to another."""
+"""Strictly increasing maps from one unit to another, such as from scores to the normal scores of their ranks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 _NEAR = 1e-9
-
-
-def normal_scores(values: np.ndarray) -> np.ndarray:
-    """The normal quantiles ``[n]`` of the ranks, ``Phi^-1((rank - 1/2) / n)``; equal values share their mean rank."""
-    from scipy.special import ndtri
-    from scipy.stats import rankdata
-
-    return np.asarray(ndtri((rankdata(values) - 0.5) / len(values)))
 
 
 @dataclass(frozen=True)

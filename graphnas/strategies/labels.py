@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphnas.architecture import Architecture
+from graphnas.metrics import normal_scores
 from graphnas.space import Decisions, Space
 from graphnas.strategies.base import Trial
 
@@ -20,14 +21,6 @@ def clipped(scores: np.ndarray) -> np.ndarray:
     """
     middle, best = np.median(scores), scores.max()
     return np.asarray(np.maximum(scores, middle - 2 * (best - middle))) if best > middle else scores
-
-
-def normal_scores(scores: np.ndarray) -> np.ndarray:
-    """The normal quantiles ``[n]`` of the ranks, ``Phi^-1((rank - 1/2) / n)``; equal scores share their mean rank."""
-    from scipy.special import ndtri
-    from scipy.stats import rankdata
-
-    return np.asarray(ndtri((rankdata(scores) - 0.5) / len(scores)))
 
 
 TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -8,13 +8,12 @@ import torch
 from graphnas.encoding import encode_dense
 from graphnas.errors import GraphnasError
 from graphnas.files import load_npz, save_npz
-from graphnas.metrics import kendall_tau
+from graphnas.metrics import kendall_tau, normal_scores
 from graphnas.testing.predictor import check_predictor
 from predictors.colour_encoder import ColourEncoder, coloured
 from predictors.gcn import GCNPredictor
 from predictors.gcn_network import ScoreNetwork, one_thread, train
 from predictors.losses import LOSSES, pair_hinge
-from predictors.ranks import normal_scores
 from predictors.stacking import stacked_weights
 from predictors.vertex_features import VertexFeatures
 from spaces import nasbench101, nasbench201, nasbench_graph

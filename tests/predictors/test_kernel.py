@@ -6,7 +6,7 @@ import pytest
 from graphnas.architecture import Architecture, Node, node
 from graphnas.errors import GraphnasError
 from graphnas.files import load_npz, save_npz
-from graphnas.metrics import kendall_tau
+from graphnas.metrics import kendall_tau, normal_scores
 from graphnas.space import Choice, Space
 from graphnas.testing.predictor import check_predictor
 from predictors.contraction import contract_merges, contractible
@@ -14,7 +14,7 @@ from predictors.descriptors import COUNTED, FAMILIES, GROUPS, SCALARS, Descripto
 from predictors.gaussian_process import GaussianProcess, _squared_distances
 from predictors.kernel import KernelPredictor
 from predictors.longest import distances, longest_by_pairs, occurrences, path_count
-from predictors.ranks import Increasing, normal_scores
+from predictors.ranks import Increasing
 from spaces import nasbench101, nasbench201, nasbench_graph
 
 SPACE = nasbench201.space()

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from graphnas.metrics import normal_scores
 from predictors.mixture import Mixture
-from predictors.ranks import normal_scores
 from predictors.stacking import folds_of, stacked_weights
 
 PRIOR = np.array([0.2, 0.5, 0.3])
