@@ -1,4 +1,4 @@
-"""How well predicted scores rank architectures."""
+"""How well predicted scores rank architectures, and ranks as normal scores."""
 
 from __future__ import annotations
 

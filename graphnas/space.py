@@ -28,11 +28,18 @@ class Relaxed(NamedTuple):
         space: every decision of it is an operation at a fixed place.
         to: from a member of the original space to the same network in ``space``.
         back: the inverse, a GraphnasError for an architecture that the original space does not have.
+        keep: how many operations of a node the original space has; None: all that ``space`` has.
+        absent: options that stand for an operation which was dropped, and that a search may not choose.
+        inherit: ``inherit(state, architecture)`` gives the state of an architecture's network from that of the supernet's,
+            where its names or shapes are others; None: those of the chosen options.
     """
 
     space: Space
     to: Callable[[Architecture], Architecture]
     back: Callable[[Architecture], Architecture]
+    keep: int | None = None
+    absent: tuple[str, ...] = ()
+    inherit: Callable[[Mapping[str, Any], Architecture], dict[str, Any]] | None = None
 
 
 class Space:

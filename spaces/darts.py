@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from graphnas.architecture import Architecture, Node, node
@@ -28,7 +28,20 @@ NODES = 4
 EDGES = tuple((source, target) for target in range(2, 2 + NODES) for source in range(target))
 """States 0 and 1 are the results of the two cells before, 2 to 5 the sums; all 14 edges (from, to) by target."""
 
+FAMILIES = {
+    "darts": OPS[1:],
+    "darts_s2": ("skip_connect", "sep_conv_3x3"),
+    "darts_s3": ("skip_connect", "sep_conv_3x3"),
+    "darts_s4": ("noise", "sep_conv_3x3"),
+}
+"""The operations of DARTS's space and of RobustDARTS's reduced ones (Zela et al., ICLR 2020); its S1 has a list of two
+operations for every edge, which the paper does not print."""
+WITH_NONE = frozenset({"darts", "darts_s3"})
+"""In these, ``none`` competes in the search, though it is never chosen; in the others the supernet does not have it."""
+
 SEMANTICS = Semantics(zero_ops=frozenset({"none"}), identity_ops=frozenset({"skip_connect"}))
+RECIPE = {"learning_rate": 0.025, "weight_decay": 3e-4, "clip": 5.0, "cutout": 0.5}
+"""How DARTS trains what it has found, but for Nesterov's momentum; the auxiliary head and drop-path are sizes of the network."""
 SIZE = {"channels": 16, "cells": 8, "auxiliary": False, "drop_path": 0.0, "affine": True}
 
 
@@ -53,16 +66,23 @@ def edge_space(name: str, options: Mapping[tuple[str, int, int], Sequence[str]],
     )
 
 
-@lru_cache(maxsize=1)
-def edges() -> Space:
-    """One of eight operations on each of the 28 edges: what DARTS's supernet holds, and what SNAS derives from it."""
-    every = {(cell, *edge): OPS for cell in CELLS for edge in EDGES}
-    return edge_space("darts_edges", every, "image cells, 8 operations on all 14 edges of two cells (SNAS)")
+@lru_cache(maxsize=len(FAMILIES))
+def edges(family: str = "darts") -> Space:
+    """One of eight operations on each of the 28 edges: what DARTS's supernet holds, and what SNAS derives from it.
+
+    Of the reduced families: ``none`` or one of theirs.
+    """
+    ops = ("none", *FAMILIES[family])
+    every = {(cell, *edge): ops for cell in CELLS for edge in EDGES}
+    return edge_space(
+        f"{family}_edges", every, f"image cells, {len(ops)} operations on all 14 edges of two cells (SNAS)"
+    )
 
 
-@lru_cache(maxsize=1)
-def space() -> Space:
+@lru_cache(maxsize=len(FAMILIES))
+def space(family: str = "darts") -> Space:
     """Two inputs with one of seven operations each for every sum: (180 * 7^8)^2, about 1.08e18 writings."""
+    ops = FAMILIES[family]
     nodes: list[Node] = []
     for cell in CELLS:
         state = _inputs(nodes, cell)
@@ -71,7 +91,7 @@ def space() -> Space:
             pair = Choice(f"{cell}.{target}.inputs", pairs, "inputs") if len(pairs) > 1 else None
             made = []
             for side in (0, 1):
-                op = Choice(f"{cell}.{target}.op{side + 1}", OPS[1:], "op")
+                op = Choice(f"{cell}.{target}.op{side + 1}", ops, "op")
                 if pair is None:
                     source, stride = state[pairs[0][side]], _stride(cell, pairs[0][side])
                 else:
@@ -82,16 +102,39 @@ def space() -> Space:
                 made.append(len(nodes) - 1)
             state.append(_sum(nodes, made))
         _finish(nodes, state[2:], cell)
+    source_name = "DARTS" if family == "darts" else f"RobustDARTS's {family[-2:].upper()}"
     return Space(
-        "darts",
+        family,
         nodes,
         semantics=SEMANTICS,
         network=darts_network,
         size=SIZE,
         accepts=("image",),
-        relaxed=lambda: Relaxed(edges(), to_edges, from_edges),
-        description="image cells, 2 inputs with 7 operations for each of 4 sums in two cells (DARTS)",
+        recipe=RECIPE,
+        relaxed=lambda: Relaxed(
+            edges(family),
+            partial(to_edges, family=family),
+            partial(from_edges, family=family),
+            keep=2,
+            absent=() if family in WITH_NONE else ("none",),
+        ),
+        description=f"image cells, 2 inputs with {len(ops)} operations for each of 4 sums in two cells ({source_name})",
     )
+
+
+def s2() -> Space:
+    """RobustDARTS's S2: skip and separable 3x3 convolution."""
+    return space("darts_s2")
+
+
+def s3() -> Space:
+    """RobustDARTS's S3: as S2, and ``none`` competes in the search."""
+    return space("darts_s3")
+
+
+def s4() -> Space:
+    """RobustDARTS's S4: noise and separable 3x3 convolution; a search that chooses noise has gone wrong."""
+    return space("darts_s4")
 
 
 def _inputs(nodes: list[Node], cell: str) -> list[int]:
@@ -119,13 +162,14 @@ Edge = tuple[str, int, int, str]
 """Cell, from, to, operation."""
 
 
-def operations(architecture: Architecture) -> list[Edge]:
+def operations(architecture: Architecture, family: str = "darts") -> list[Edge]:
     """The operations of an architecture of either space that are not ``none``, by cell, target and source."""
-    if architecture.decisions_in(edges()) is not None or not space().contains(architecture):
-        decisions = edges().encode(architecture)
-        found = [(*_place(c.name), c.options[d]) for c, d in zip(edges().choices, decisions, strict=True)]
+    whole, pairs = edges(family), space(family)
+    if architecture.decisions_in(pairs) is None and whole.contains(architecture):
+        decisions = whole.encode(architecture)
+        found = [(*_place(c.name), c.options[d]) for c, d in zip(whole.choices, decisions, strict=True)]
         return [edge for edge in found if edge[3] != "none"]  # type: ignore[misc]
-    chosen = space().describe(architecture)
+    chosen = pairs.describe(architecture)
     made: list[Edge] = []
     for cell in CELLS:
         for target in range(2, 2 + NODES):
@@ -140,44 +184,46 @@ def _place(name: str) -> tuple[str, int, int]:
     return cell, int(source), int(target)
 
 
-def to_edges(architecture: Architecture) -> Architecture:
+def to_edges(architecture: Architecture, family: str = "darts") -> Architecture:
     """The same cells as a member of ``edges``."""
-    ops = {(cell, source, target): op for cell, source, target, op in operations(architecture)}
-    return edges().decode([OPS.index(ops.get(_place(c.name), "none")) for c in edges().choices])
+    whole = edges(family)
+    ops = {(cell, source, target): op for cell, source, target, op in operations(architecture, family)}
+    return whole.decode([c.options.index(ops.get(_place(c.name), "none")) for c in whole.choices])
 
 
-def from_edges(architecture: Architecture) -> Architecture:
+def from_edges(architecture: Architecture, family: str = "darts") -> Architecture:
     """The same cells as a member of ``space``.
 
     Raises:
         GraphnasError: a sum that does not have exactly two operations.
     """
-    return of_operations(operations(architecture))
+    return of_operations(operations(architecture, family), family)
 
 
-def of_operations(made: Sequence[Edge]) -> Architecture:
+def of_operations(made: Sequence[Edge], family: str = "darts") -> Architecture:
     """The member of ``space`` with these operations.
 
     Raises:
         GraphnasError: a sum that does not have exactly two operations on different inputs, or an unknown operation.
     """
+    ops = FAMILIES[family]
     decisions: list[int] = []
     for cell in CELLS:
         for target in range(2, 2 + NODES):
             here = sorted((source, op) for c, source, t, op in made if (c, t) == (cell, target))
             if len({source for source, _ in here}) != 2 or len(here) != 2:
                 raise GraphnasError(
-                    f"sum {target} of the {cell} cell has operations on {[s for s, _ in here]}; in the space darts each sum has "
-                    "one on each of two inputs (the space darts_edges holds others)"
+                    f"sum {target} of the {cell} cell has operations on {[s for s, _ in here]}; in the space {family} each "
+                    f"sum has one on each of two inputs (the space {family}_edges holds others)"
                 )
             if target > 2:
                 pairs = list(itertools.combinations(range(target), 2))
                 decisions.append(pairs.index((here[0][0], here[1][0])))
             for _, op in here:
-                if op not in OPS[1:]:
-                    raise GraphnasError(f"operation {op!r} is not one of the space darts: {', '.join(OPS[1:])}")
-                decisions.append(OPS[1:].index(op))
-    return space().decode(_in_order(decisions))
+                if op not in ops:
+                    raise GraphnasError(f"operation {op!r} is not one of the space {family}: {', '.join(ops)}")
+                decisions.append(ops.index(op))
+    return space(family).decode(_in_order(decisions))
 
 
 def _in_order(decisions: Sequence[int]) -> Decisions:

@@ -28,13 +28,15 @@ DARTS_V2 = (
 """Found by second-order DARTS: 3.3 million parameters with 36 channels and 20 cells."""
 
 
-def to_genotype(architecture: Architecture) -> str:
+def to_genotype(architecture: Architecture, family: str = "darts") -> str:
     """The text of an architecture with two operations for each sum, as the released code prints it.
+
+    ``family`` names the space, one of ``spaces.darts.FAMILIES``.
 
     Raises:
         GraphnasError: a sum with another number of operations, which a genotype cannot express.
     """
-    made = operations(architecture)
+    made = operations(architecture, family)
     parts = []
     for cell in CELLS:
         pairs = []
@@ -49,8 +51,8 @@ def to_genotype(architecture: Architecture) -> str:
     return f"Genotype({', '.join(parts)})"
 
 
-def from_genotype(text: str) -> Architecture:
-    """The architecture of the space ``darts`` that a genotype describes. The text is read as data, never run.
+def from_genotype(text: str, family: str = "darts") -> Architecture:
+    """The architecture of the space ``family`` that a genotype describes. The text is read as data, never run.
 
     Raises:
         GraphnasError: another form, another number of nodes, an unknown operation, or a sum that has both operations on one
@@ -62,11 +64,11 @@ def from_genotype(text: str) -> Architecture:
         pairs, joined = fields[cell], fields[f"{cell}_concat"]
         if joined != list(range(2, 2 + NODES)):
             raise GraphnasError(
-                f"the {cell} cell joins the nodes {joined}; cells of the space darts join 2 to {1 + NODES}"
+                f"the {cell} cell joins the nodes {joined}; cells of the space {family} join 2 to {1 + NODES}"
             )
         if len(pairs) != 2 * NODES:
             raise GraphnasError(
-                f"the {cell} cell has {len(pairs)} operations; cells of the space darts have {2 * NODES}"
+                f"the {cell} cell has {len(pairs)} operations; cells of the space {family} have {2 * NODES}"
             )
         for i, pair in enumerate(pairs):
             target = 2 + i // 2
@@ -77,7 +79,7 @@ def from_genotype(text: str) -> Architecture:
                     f"node {target} of the {cell} cell reads node {pair[1]}, which is not an earlier one"
                 )
             made.append((cell, pair[1], target, pair[0]))
-    return of_operations(made)
+    return of_operations(made, family)
 
 
 def _fields(text: str) -> dict[str, list[Any]]:

@@ -41,7 +41,8 @@ def darts_network(
         channels: of the first cells; they double at each reduction. Must be even.
         cells: how many.
         auxiliary: a second result, of a small classifier behind two thirds of the cells.
-        drop_path: the probability that an operation other than a skip counts for nothing in a training example.
+        drop_path: the probability that an operation other than the identity counts for nothing in a training example; it
+            rises from 0 to this over the training.
         affine: learned scale and shift in the normalisations of the cells.
     """
     if channels % 2:
@@ -95,7 +96,8 @@ def _cell(
         else:
             place = f"{name}.node{i}"
             index[i] = b.place(n, [index[j] for j in n.inputs], place, translate)
-            if drop_path and n.op not in ("sum", "concat", "none", "skip_connect", "open"):
+            plain = n.op in ("sum", "concat", "none", "open") or (n.op == "skip_connect" and n.get("stride", 1) == 1)
+            if drop_path and not plain:
                 index[i] = b.add("drop_path", [index[i]], p=drop_path, name=f"{place}_drop")
     raise GraphnasError(f"the architecture has no output for {name}")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from graphnas.architecture import Architecture, node
 from graphnas.canonical import Semantics
 from graphnas.errors import GraphnasError
-from graphnas.space import Choice, Decisions, Space
+from graphnas.space import Choice, Decisions, Relaxed, Space
+from graphnas.tasks.base import Signature
+from spaces.nasbench_graph_supernet import inherited, open_graph_cell
 from spaces.skeletons import graph_cell
 
 OPS = ("gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip")
@@ -51,12 +55,28 @@ def space() -> Space:
         distinct=True,
         count=26_206,
         order=[link, *ops],
-        network=graph_cell,
+        network=_network,
+        relaxed=_relaxed,
         size={"channels": 64, "dropout": 0.5},
         accepts=("node",),
         recipe={"optimiser": "sgd", "learning_rate": 0.3, "clip": 5.0},  # see benchmarks/gnn_recipe.py
         description="GNN of 4 operations out of 9 in 9 link patterns (NAS-Bench-Graph)",
     )
+
+
+def _network(architecture: Architecture, signature: Signature, **size: Any) -> Architecture:
+    open_ = any(n.op == "open" for n in architecture.nodes)
+    return (open_graph_cell if open_ else graph_cell)(architecture, signature, **size)
+
+
+def _relaxed() -> Relaxed:
+    def same(architecture: Architecture) -> Architecture:
+        return architecture
+
+    def inherit(state: Mapping[str, Any], architecture: Architecture) -> dict[str, Any]:
+        return inherited(state, space().describe(architecture), OPS, LINKS)
+
+    return Relaxed(space(), same, same, inherit=inherit)
 
 
 def _has_operation(decisions: Decisions) -> bool:

@@ -55,6 +55,8 @@ class Recipe:
         schedule: "constant", or "cosine" from the learning rate to zero over all epochs, without restarts
             (Loshchilov & Hutter, 2017, equation 5); it changes after every epoch.
         clip: largest norm of the gradient; None does not clip.
+        cutout: side of a square of zeros at a random place of every training image, as part of the image's side; 0.5 is
+            the 16 pixels of DeVries & Taylor (2017) on CIFAR.
         patience: stop after this many epochs without a better validation metric; None never stops early.
     """
 
@@ -65,6 +67,7 @@ class Recipe:
     schedule: str = "cosine"
     clip: float | None = 5.0
     patience: int | None = None
+    cutout: float = 0.0
 
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
@@ -79,6 +82,8 @@ class Recipe:
             raise GraphnasError(f"the momentum is {self.momentum}; it must be at least 0 and below 1")
         if self.clip is not None and not self.clip > 0:
             raise GraphnasError(f"the gradient is clipped at {self.clip}; the norm must be positive, or None")
+        if not 0 <= self.cutout <= 1:
+            raise GraphnasError(f"cutout is {self.cutout}; it must lie between 0 and 1, parts of the image's side")
         if self.patience is not None and self.patience < 1:
             raise GraphnasError(f"the patience is {self.patience}; it must be at least 1 epoch, or None")
 

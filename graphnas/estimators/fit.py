@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from graphnas.estimators.fidelity import Fidelity, Recipe
+from graphnas.ops.modules import DropPath
+from graphnas.tasks.augment import cutout
 from graphnas.tasks.base import Task
 from graphnas.tasks.measure import device_of
 
@@ -116,7 +118,10 @@ def _train(
         if optimiser is not None:
             for group in optimiser.param_groups:
                 group["lr"] = rate
-        loss = _pass(network, task, optimiser, parameters, recipe.clip, generator, fidelity.data, device)
+        for module in network.modules():
+            if isinstance(module, DropPath):
+                module.set_progress((number - 1) / fidelity.epochs)
+        loss = _pass(network, task, optimiser, parameters, recipe, generator, fidelity.data, device)
         metrics = task.evaluate(network, "validation") if math.isfinite(loss) else {}
         epochs.append(Epoch(number, rate, loss, metrics))
         score = task.metric.score(metrics[task.metric.name]) if metrics else math.nan
@@ -139,7 +144,7 @@ def _pass(
     task: Task,
     optimiser: torch.optim.Optimizer | None,
     parameters: list[Tensor] | list[nn.Parameter],
-    clip: float | None,
+    recipe: Recipe,
     generator: torch.Generator,
     share: float,
     device: torch.device,
@@ -148,6 +153,8 @@ def _pass(
     network.train()
     total, count = 0.0, 0
     for batch in task.batches("train", generator, share):
+        if recipe.cutout and task.signature.kind == "image":
+            batch = batch._replace(inputs=(cutout(batch.inputs[0], recipe.cutout, generator),))
         batch = batch.to(device)
         loss = task.loss(network(*batch.inputs), batch)
         value = float(loss.detach())
@@ -156,8 +163,8 @@ def _pass(
         if optimiser is not None and loss.requires_grad:
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            if clip is not None:
-                nn.utils.clip_grad_norm_(parameters, clip)
+            if recipe.clip is not None:
+                nn.utils.clip_grad_norm_(parameters, recipe.clip)
             optimiser.step()
         size = len(batch.target if batch.rows is None else batch.rows)
         total += value * size

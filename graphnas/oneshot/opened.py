@@ -19,10 +19,17 @@ Place = tuple[str, int]
 """A decision: the name of its Group and its row there."""
 
 
-def groups_of(space: Space) -> tuple[tuple[Group, ...], dict[Choice, Place]]:
+def groups_of(
+    space: Space, keep: int | None = None, absent: Sequence[str] = ()
+) -> tuple[tuple[Group, ...], dict[Choice, Place]]:
     """The decisions of a space as groups, one matrix each, and where each Choice lies.
 
     Choices of one ``group`` share a matrix; those with fewer options than the widest have the rest masked.
+
+    Args:
+        space: whose decisions.
+        keep: see ``Group.keep``.
+        absent: options that are masked.
     """
     members: dict[str, list[Choice]] = {}
     for choice in space.choices:
@@ -31,14 +38,15 @@ def groups_of(space: Space) -> tuple[tuple[Group, ...], dict[Choice, Place]]:
     places = {}
     for name, choices in members.items():
         widest = max(choices, key=lambda c: len(c.options)).options
-        mask = [[k < len(c.options) for k in range(len(widest))] for c in choices]
-        groups.append(Group.make(name, [str(o) for o in widest], [c.name for c in choices], mask))
+        names = [str(o) for o in widest]
+        mask = [[k < len(c.options) and o not in absent for k, o in enumerate(names)] for c in choices]
+        groups.append(Group.make(name, names, [c.name for c in choices], mask, keep))
         places.update({choice: (name, row) for row, choice in enumerate(choices)})
     return tuple(groups), places
 
 
-def opened(space: Space) -> tuple[Architecture, tuple[Group, ...]]:
-    """The template with a node ``open`` wherever a decision counts, and the groups of decisions.
+def opened(space: Space, keep: int | None = None, absent: Sequence[str] = ()) -> tuple[Architecture, tuple[Group, ...]]:
+    """The template with a node ``open`` wherever a decision counts, and the groups of decisions (see ``groups_of``).
 
     An open node lists all inputs that it may have. Its parameters: ``options``, ((op, params), ...), for all
     combinations of the decisions ``rows`` that set its op and its params (none: one option); and
@@ -47,7 +55,7 @@ def opened(space: Space) -> tuple[Architecture, tuple[Group, ...]]:
     Raises:
         GraphnasError: an operation with more than 256 combinations of decisions.
     """
-    groups, places = groups_of(space)
+    groups, places = groups_of(space, keep, absent)
     widths = {group.name: len(group.options) for group in groups}
     return Architecture(_opened(n, places, widths) for n in space.template), groups
 

@@ -8,8 +8,12 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from graphnas.compile import compile
+from graphnas.errors import GraphnasError
 from graphnas.oneshot.base import Group, Mix, State, Tensors
 from graphnas.oneshot.supernet import Supernet, rows_of
+from graphnas.oneshot.task_streams import Drawn
+from graphnas.ops.mixture import Row
 from graphnas.tasks.base import Batch, Task
 
 
@@ -17,32 +21,33 @@ class SupernetProblem:
     """The losses of a supernet on a task.
 
     Every evaluation is in training mode (batch normalisation by the statistics of the batch, as DARTS searches)
-    and leaves the supernet, the given weights and buffers, and torch's random state as they were.
+    and leaves the supernet, the given weights and buffers, and torch's random state as they were. The randomness inside
+    the network (dropout, noise) follows the seed of the batch (``Drawn``; 0 for a plain Batch), so that evaluations of
+    one batch with one state agree, and other batches have other noise.
 
     Args:
-        supernet: holds the structure; its own weights are used by ``initial`` only.
+        supernet: holds the structure.
         task: its training loss is both the inner and the outer loss.
-        seed: of the randomness inside the network (dropout, noise): evaluations of one batch with one state agree.
 
     Attributes:
         groups: the decisions of the supernet.
     """
 
-    def __init__(self, supernet: Supernet, task: Task, seed: int = 0) -> None:
+    def __init__(self, supernet: Supernet, task: Task) -> None:
         self.supernet = supernet.train()
         self.task = task
-        self.seed = seed
         self.groups: tuple[Group, ...] = supernet.groups
 
     def initial(self, seed: int) -> State:
-        """Fresh weights from a seed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            for module in self.supernet.modules():
-                reset = getattr(module, "reset_parameters", None)
-                if callable(reset):
-                    reset()
-        return self.state()
+        """Fresh weights, those of a supernet that is made with this seed; the supernet's own stay."""
+        fresh = compile(self.supernet.architecture, seed)
+        own = self.state()
+        drawn = State(dict(fresh.named_parameters()), dict(fresh.named_buffers()))
+        made = [
+            {name: t.detach().to(like[name]) for name, t in _prefixed(part).items()}
+            for part, like in zip(drawn, own, strict=True)
+        ]
+        return State(*made)
 
     def state(self) -> State:
         """Copies of the supernet's weights and buffers."""
@@ -53,19 +58,44 @@ class SupernetProblem:
         """Put weights and buffers into the supernet."""
         self.supernet.load_state_dict({**state.parameters, **state.buffers})
 
-    def output(self, state: State, mix: Mix, batch: Batch) -> tuple[Tensor, Tensors]:
-        """The network's output on a batch, and the buffers after it."""
+    def output(self, state: State, mix: Mix, batch: Batch | Drawn) -> tuple[Tensor, Tensors]:
+        """The network's output on a batch, and the buffers after it.
+
+        Raises:
+            GraphnasError: mixing weights for a supernet of another kind.
+        """
+        self._check(mix)
+        given, seed = batch if isinstance(batch, Drawn) else (batch, 0)
         buffers = {name: b.clone() for name, b in state.buffers.items()}
-        rows = {name: rows_of(w, rest=mix.sampled) for name, w in mix.weights.items()}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            made = functional_call(self.supernet, {**state.parameters, **buffers}, batch.inputs, {"mix": rows})
+            torch.manual_seed(seed)
+            made = functional_call(
+                self.supernet, {**state.parameters, **buffers}, given.inputs, {"mix": self.rows(mix)}
+            )
         return made, buffers
+
+    def rows(self, mix: Mix) -> dict[str, tuple[Row, ...]]:
+        """The mixing weights as the supernet takes them: which options run, and how their weights get a gradient."""
+        live = mix.live or {}
+        return {name: rows_of(w, mix.sampled, live.get(name)) for name, w in mix.weights.items()}
+
+    def _check(self, mix: Mix) -> None:
+        supernet = self.supernet
+        if mix.channels != supernet.part:
+            raise GraphnasError(
+                f"the method passes one channel in {mix.channels} through the operations, the supernet one in "
+                f"{supernet.part}; make it with part={mix.channels}"
+            )
+        if mix.node_norm != supernet.node_norm:
+            raise GraphnasError(
+                f"the method {'needs' if mix.node_norm else 'does not have'} normalised sums; make the supernet with "
+                f"node_norm={mix.node_norm}"
+            )
 
     def inner_loss(self, state: State, mix: Mix, batch: Any, reduce: bool = True) -> tuple[Tensor, Tensors]:
         """The task's loss on a training batch, and the buffers after it."""
         output, buffers = self.output(state, mix, batch)
-        return self._loss(output, batch, reduce), buffers
+        return self._loss(output, _plain(batch), reduce), buffers
 
     def outer_loss(self, state: State, mix: Mix, batch: Any, reduce: bool = True) -> tuple[Tensor, Tensors]:
         """The same loss on a validation batch."""
@@ -74,16 +104,25 @@ class SupernetProblem:
     def _loss(self, output: Tensor, batch: Batch, reduce: bool) -> Tensor:
         if reduce:
             return self.task.loss(output, batch)
-        rows = output if batch.rows is None else output[batch.rows]
-        each = [self.task.loss(rows[i : i + 1], Batch(batch.inputs, batch.target[i : i + 1])) for i in range(len(rows))]
+        if batch.rows is not None or batch.parts is not None:
+            raise GraphnasError(
+                f"an architecture for each example needs examples that do not read each other, which those of "
+                f"{self.task.name} do; choose a method with one architecture a batch"
+            )
+        each = [
+            self.task.loss(output[i : i + 1], Batch(batch.inputs, batch.target[i : i + 1])) for i in range(len(output))
+        ]
         return torch.stack(each)
 
     def accuracy(self, state: State, mix: Mix, batch: Any) -> float:
-        """Percent of a batch whose largest output is the target."""
+        """Percent of a batch whose largest output is the target; minus the loss for tasks that measure otherwise."""
+        given = _plain(batch)
         with torch.no_grad():
             output, _ = self.output(state, mix.detached(), batch)
-        rows = output if batch.rows is None else output[batch.rows]
-        return 100.0 * float((rows.argmax(-1) == batch.target).float().mean())
+            if self.task.metric.name != "accuracy" or given.parts is not None:
+                return -float(self.task.loss(output, given))
+        every = slice(None) if given.rows is None else given.rows
+        return 100.0 * float((output[every].argmax(-1) == given.target[every]).float().mean())
 
     def costs(self) -> Tensors:
         """Parameters and multiply-adds of every option, ``[R, K, 2]``."""
@@ -91,4 +130,12 @@ class SupernetProblem:
 
     def examples(self, batch: Any) -> int:
         """The number of examples in a batch."""
-        return len(batch.target)
+        return len(_plain(batch).target)
+
+
+def _plain(batch: Batch | Drawn) -> Batch:
+    return batch.batch if isinstance(batch, Drawn) else batch
+
+
+def _prefixed(tensors: Tensors) -> Tensors:
+    return {f"network.{name}": t for name, t in tensors.items()}

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from graphnas.architecture import Architecture
+from graphnas.architecture import Architecture, Node
 from graphnas.compile import compile
-from graphnas.errors import unknown
+from graphnas.errors import GraphnasError, unknown
+from graphnas.oneshot.discretisers import NONE
 from graphnas.oneshot.opened import groups_of, opened
 from graphnas.ops.layers import Cost
 from graphnas.ops.mixture import Mixed, Row
@@ -20,7 +21,7 @@ from graphnas.space import Space
 if TYPE_CHECKING:
     from torch.fx import GraphModule
 
-MEMORY = ("store", "recompute")
+MEMORY = ("store", "checkpoint")
 Weights = Mapping[str, Tensor]
 """The mixing weights of each group: ``[R, K]``, or ``[B, R, K]`` with other ones for each example."""
 
@@ -37,8 +38,11 @@ class Supernet(nn.Module):
         space: whose network builder accepts open decisions; see ``Space.relaxed``.
         signature: of the task.
         seed: initialises the weights; None draws from torch's generator.
-        memory: "store" keeps all intermediate results for the backward pass, "recompute" only the inputs of the mixed
+        memory: "store" keeps all intermediate results for the backward pass, "checkpoint" only the inputs of the mixed
             operations (activation checkpointing).
+        part: one channel in so many passes the mixed operations, the others bypass them (PC-DARTS).
+        node_norm: normalise every sum of mixed operations (the clipped weights of DARTS-PRIME, version 1). Of a supernet
+            with either of the two, a child has the structure but cannot have the weights.
         **size: overrides of ``space.network_size``; normalisations have no learned scale and shift unless ``affine`` says
             so, because a scale would take the place of a mixing weight.
 
@@ -51,22 +55,32 @@ class Supernet(nn.Module):
     """
 
     def __init__(
-        self, space: Space, signature: Any, seed: int | None = None, *, memory: str = "store", **size: Any
+        self,
+        space: Space,
+        signature: Any,
+        seed: int | None = None,
+        *,
+        memory: str = "store",
+        part: int = 1,
+        node_norm: bool = False,
+        **size: Any,
     ) -> None:
         super().__init__()
         if memory not in MEMORY:
             raise unknown("memory mode of a supernet", memory, MEMORY)
         self.original = space
-        self.space, self._to, self._back = space.relaxed()
+        self.space, self._to, self._back, keep, absent, self._inherit = space.relaxed()
         self.signature = signature
         self.size = {"affine": False, **size} if "affine" in space.network_size else size
-        architecture, self.groups = opened(self.space)
-        self.architecture = self.space.network(architecture, signature, **self.size)
+        self.part, self.node_norm = part, node_norm
+        architecture, self.groups = opened(self.space, keep, absent)
+        whole = self.space.network(architecture, signature, **self.size)
+        self.architecture = altered(whole, part, node_norm)
         self.places = groups_of(self.space)[1]
         self.network = compile(self.architecture, seed)
         self.memory = memory
         for module in self.mixed().values():
-            module.recompute = memory == "recompute"
+            module.recompute = memory == "checkpoint"
 
     def mixed(self) -> dict[str, Mixed]:
         """The mixed operations by the name of their node."""
@@ -95,10 +109,18 @@ class Supernet(nn.Module):
     def decode(self, mix: Weights) -> Architecture:
         """The architecture of the largest weight of each decision, a member of the space that the supernet was made for.
 
+        A row of zeros is no operation, where the decision has that option.
+
         Raises:
             GraphnasError: that space has no such architecture.
         """
-        decisions = [int(mix[group][row].argmax()) for group, row in map(self.places.__getitem__, self.space.choices)]
+        decisions = []
+        for choice in self.space.choices:
+            group, row = self.places[choice]
+            weights, names = mix[group][row], [str(option) for option in choice.options]
+            dropped = next((k for k, name in enumerate(names) if name in NONE), None)
+            empty = dropped is not None and not bool(weights.any())
+            decisions.append(dropped if empty and dropped is not None else int(weights.argmax()))
         return self._back(self.space.decode(decisions))
 
     def _written(self, architecture: Architecture) -> Architecture:
@@ -118,8 +140,13 @@ class Supernet(nn.Module):
             seed: of the draw.
 
         Raises:
-            GraphnasError: an architecture of another space.
+            GraphnasError: an architecture of another space, or a supernet whose weights do not fit its children.
         """
+        if inherit and (self.part > 1 or self.node_norm):
+            raise GraphnasError(
+                "a supernet whose operations read a part of the channels, or whose sums are normalised, shares no weights "
+                "with its children; make them with inherit=False"
+            )
         written = self._written(architecture)
         module = compile(self.space.network(written, self.signature, **self.size), seed)
         if inherit:
@@ -128,6 +155,8 @@ class Supernet(nn.Module):
 
     def state_of(self, architecture: Architecture) -> dict[str, Tensor]:
         """The supernet's weights and buffers that an architecture uses, by their names in its child."""
+        if self._inherit is not None:
+            return self._inherit(self.network.state_dict(), self._written(architecture))
         chosen = self.chosen(architecture)
         state = {}
         for name, value in self.network.state_dict().items():
@@ -188,17 +217,32 @@ class Supernet(nn.Module):
         return total
 
 
-def rows_of(weights: Tensor, rest: bool = False) -> tuple[Row, ...]:
+def altered(network: Architecture, part: int, node_norm: bool) -> Architecture:
+    """A network with open operations that read a part of the channels, or whose sums are normalised; see Supernet."""
+    nodes: list[Node] = []
+    place: list[int] = []
+    for i, n in enumerate(network.nodes):
+        params = (*n.params, ("part", part)) if n.op == "mixed" and part > 1 else n.params
+        nodes.append(Node(n.op, tuple(place[j] for j in n.inputs), params))
+        if node_norm and n.op == "sum" and any(network.nodes[j].op == "mixed" for j in n.inputs):
+            nodes.append(Node("node_norm", (len(nodes) - 1,), (("name", f"node_norm.sum{i}"),)))
+        place.append(len(nodes) - 1)
+    return Architecture(nodes)
+
+
+def rows_of(weights: Tensor, rest: bool = False, live: Tensor | None = None) -> tuple[Row, ...]:
     """The rows of ``[R, K]`` or ``[B, R, K]`` weights; options of weight zero run only if a gradient is wanted for them.
 
-    With ``rest``, those of a matrix that carries a gradient do not run either, but their weights are added.
+    Args:
+        weights: of one group.
+        rest: options of weight zero of a matrix that carries a gradient do not run either, but their weights are added.
+        live: ``[R, K]``, False at options whose weights are 0 and need no gradient.
     """
     rows = weights.unbind(-2)
     if weights.requires_grad and not rest:
-        every = tuple(range(weights.shape[-1]))
-        return tuple(Row(row, every) for row in rows)
-    used = weights.detach() != 0
-    if used.ndim == 3:
-        used = used.any(0)
-    live = [tuple(k for k, on in enumerate(row) if on) or (0,) for row in used.tolist()]
-    return tuple(Row(row, at, rest) for row, at in zip(rows, live, strict=True))
+        used = torch.ones(weights.shape[-2:], dtype=torch.bool) if live is None else live
+    else:
+        used = weights.detach() != 0
+        used = used.any(0) if used.ndim == 3 else used
+    which = [tuple(k for k, on in enumerate(row) if on) or (0,) for row in used.tolist()]
+    return tuple(Row(row, at, rest) for row, at in zip(rows, which, strict=True))

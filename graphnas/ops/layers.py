@@ -57,7 +57,9 @@ class Layer:
                 inputs = (child.shape(*inputs),)
             return inputs[0]
         if self.target == PARALLEL:
-            return self.children[0].shape(*inputs)
+            part, narrow = self._narrowed(inputs)
+            shape = self.children[0].shape(*narrow)
+            return shape if part == 1 else (part * shape[0], *shape[1:])
         return self._rule().shape(dict(self.arguments), inputs)
 
     def cost(self, *inputs: Shape) -> Cost:
@@ -69,8 +71,14 @@ class Layer:
                 inputs = (child.shape(*inputs),)
             return total
         if self.target == PARALLEL:
-            return sum((child.cost(*inputs) for child in self.children), Cost())
+            _, narrow = self._narrowed(inputs)
+            return sum((child.cost(*narrow) for child in self.children), Cost())
         return self._rule().cost(dict(self.arguments), inputs)
+
+    def _narrowed(self, inputs: tuple[Shape, ...]) -> tuple[int, tuple[Shape, ...]]:
+        """What the children of a parallel layer read: one channel in ``part``."""
+        part = int(dict(self.arguments).get("part", 1))
+        return part, inputs if part == 1 else tuple((shape[0] // part, *shape[1:]) for shape in inputs)
 
     def _rule(self) -> Rule:
         if self.target not in RULES:
@@ -186,4 +194,10 @@ for _name in ("MaxPool2d", "AvgPool2d"):
 rule("torch.nn.AdaptiveAvgPool2d", lambda a, i: (i[0][0], *_pair(a["output_size"])))
 rule("torch.nn.Flatten", lambda a, i: (math.prod(i[0]),))
 rule("graphnas.ops.mixture.Select", _same)
-rule("graphnas.ops.mixture.Zero", lambda a, i: (*i[0][:-2], *(-(-size // a["stride"]) for size in i[0][-2:])))
+rule("graphnas.ops.mixture.Share", lambda a, i: ())
+rule(
+    "graphnas.ops.mixture.Zero",
+    lambda a, i: (i[0][0], a["features"])
+    if "features" in a
+    else (*i[0][:-2], *(-(-size // a["stride"]) for size in i[0][-2:])),
+)

@@ -31,26 +31,46 @@ class Mixed(nn.Module):
 
     Args:
         *options: modules with equal output shapes; a Zero never runs unless nothing else does.
+        reads: how many of the inputs each option reads; None: all.
+        part: the options read the first of so many parts of an image's channels. The others bypass them, by max pooling
+            where the options halve the resolution, times the sum of the row; then the channels are shuffled, so that the
+            next operation reads others first (Xu et al., ICLR 2020).
 
     Attributes:
         recompute: keep the inputs only and run the options once more for the backward pass (activation checkpointing,
             Chen et al., 2016). Running means are updated once all the same.
     """
 
-    def __init__(self, *options: nn.Module) -> None:
+    def __init__(self, *options: nn.Module, part: int = 1, reads: Sequence[int] | None = None) -> None:
         super().__init__()
         self.options = nn.ModuleList(options)
+        self.part = part
+        self.reads = None if reads is None else tuple(reads)
         self.silent = tuple(isinstance(option, Zero) for option in options)
         self.recompute = False
 
     def forward(self, *arguments: Any) -> Tensor:
         """The weighted sum for inputs and a Row."""
         *inputs, row = arguments
+        if self.part == 1:
+            return self._sum(inputs, row)
+        x = inputs[0]
+        width = x.shape[1] // self.part
+        passed = self._sum([x[:, :width]], row)
+        bypass = x[:, width:]
+        if passed.shape[2:] != x.shape[2:]:
+            bypass = nn.functional.max_pool2d(bypass, 2, 2, ceil_mode=True)
+        bypass = bypass * _aligned(row.weights.sum(-1), bypass)
+        shuffled: Tensor = torch.cat([passed, bypass], 1).view(len(passed), self.part, width, *passed.shape[2:])
+        return shuffled.transpose(1, 2).flatten(1, 2)
+
+    def _sum(self, inputs: Sequence[Any], row: Row) -> Tensor:
         total: Tensor | None = None
         for k in row.live:
             if self.silent[k]:
                 continue
-            value = self._checkpointed(k, inputs) if self.recompute else self.options[k](*inputs)
+            read = inputs if self.reads is None else inputs[: self.reads[k]]
+            value = self._checkpointed(k, read) if self.recompute else self.options[k](*read)
             term = value * _aligned(row.weights[..., k], value)
             total = term if total is None else total + term
         if total is None:
@@ -96,15 +116,34 @@ class Select(nn.Module):
         return torch.zeros_like(inputs[0]) if total is None else total
 
 
-class Zero(nn.Module):
-    """Zeros of the input's shape, of every ``stride``-th pixel of an image."""
+class Share(nn.Module):
+    """The sum of the weights of some options: a number, or ``[B]``.
 
-    def __init__(self, stride: int = 1) -> None:
+    Args:
+        options: their places in the row.
+    """
+
+    def __init__(self, options: Sequence[int]) -> None:
+        super().__init__()
+        self.options = list(options)
+
+    def forward(self, row: Row) -> Tensor:
+        """The sum for a Row."""
+        return row.weights[..., self.options].sum(-1)
+
+
+class Zero(nn.Module):
+    """Zeros of the input's shape, of every ``stride``-th pixel of an image, or of rows with so many ``features``."""
+
+    def __init__(self, stride: int = 1, features: int | None = None) -> None:
         super().__init__()
         self.stride = stride
+        self.features = features
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
         """Zeros."""
+        if self.features is not None:
+            return torch.zeros(len(x), self.features, dtype=x.dtype, device=x.device)
         return torch.zeros_like(x if self.stride == 1 else x[..., :: self.stride, :: self.stride])
 
 

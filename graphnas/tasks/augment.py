@@ -42,3 +42,22 @@ class Augmentation:
         image = torch.arange(count).view(-1, 1, 1)
         # indices on both sides of the channel slice put the channels last
         return x[image, :, row.unsqueeze(2), column.unsqueeze(1)].permute(0, 3, 1, 2).contiguous()
+
+
+def cutout(x: Tensor, part: float, generator: torch.Generator) -> Tensor:
+    """Images ``x[B, C, H, W]`` with a square of zeros, whose centre is a random pixel (DeVries & Taylor, 2017).
+
+    Zero is the mean of standardised images. The part of the square that lies outside of the image is lost.
+
+    Args:
+        x: images; they stay as they are.
+        part: side of the square, as part of the image's shorter side, rounded to an even number of pixels.
+        generator: draws the centres.
+    """
+    count, _, height, width = x.shape
+    half = round(part * min(height, width) / 2)
+    rows = torch.randint(height, (count, 1), generator=generator)
+    columns = torch.randint(width, (count, 1), generator=generator)
+    above, left = torch.arange(height) - rows, torch.arange(width) - columns
+    hit = ((above >= -half) & (above < half))[:, :, None] & ((left >= -half) & (left < half))[:, None, :]
+    return x.masked_fill(hit[:, None], 0.0)

@@ -19,6 +19,8 @@ from graphnas.tasks.measure import Classification, check_output, device_of, eval
 from graphnas.tasks.splits import stratified_order, stratified_split
 
 _MEASURE_BATCH = 256
+AUXILIARY = 0.4
+"""Weight of an auxiliary head's loss (Liu, Simonyan & Yang, ICLR 2019, appendix A.2)."""
 
 
 class ImageTask(Task):
@@ -137,8 +139,13 @@ class ImageTask(Task):
         x = x.float()
         return (x - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1) if self.standardise else x
 
-    def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """Mean cross entropy in nats."""
+    def loss(self, output: Tensor | tuple[Tensor, Tensor], batch: Batch) -> Tensor:
+        """Mean cross entropy in nats; that of an auxiliary head, the second of two results, counts ``AUXILIARY`` times."""
+        main, *side = output if isinstance(output, tuple) else (output,)
+        total = self._cross_entropy(main, batch)
+        return total + AUXILIARY * self._cross_entropy(side[0], batch) if side else total
+
+    def _cross_entropy(self, output: Tensor, batch: Batch) -> Tensor:
         check_output(output, len(batch.target), self.signature.outputs)
         return functional.cross_entropy(output, batch.target)
 
@@ -148,6 +155,7 @@ class ImageTask(Task):
         with evaluating(network):
             for x, y in zip(torch.split(images.x, _MEASURE_BATCH), torch.split(images.y, _MEASURE_BATCH), strict=True):
                 output = network(self.prepare(x).to(device))
+                output = output[0] if isinstance(output, tuple) else output
                 check_output(output, len(y), self.signature.outputs)
                 meter.add(output, y.to(device))
         return meter.result()

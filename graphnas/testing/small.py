@@ -9,6 +9,8 @@ _TINY = {"width": 8, "layers": 1, "steps": 8}
 SMALL_OPTIONS: dict[str, dict[str, Any]] = {
     "evolution": {"population": 6, "sample": 3},
     "guided": {"initial": 6, "candidates": 30, "every": 5, "predictor_options": {"trees": 5, "reference": 60}},
+    "agnn": {"hidden": 8, "initial": 3, "patience": 5},
+    "graphnas_controller": {"hidden": 8},
     "nao": {"initial": 6, "best": 4, "new": 6, "predictor_options": {**_TINY, "beams": 2, "structures": 20}},
     "comparator_evolution": {
         "initial": 6,

@@ -131,7 +131,7 @@ def test_one_row_for_each_example_is_each_example_alone(images):
 def test_recomputation_changes_neither_gradients_nor_running_means(images):
     for space, size in SPACES.values():
         gradients, means = [], []
-        for memory in ("store", "recompute"):
+        for memory in ("store", "checkpoint"):
             supernet = Supernet(space, SIGNATURE, seed=0, memory=memory, **size).train()
             mix = random_mix(supernet, requires_grad=True)
             # Other weights than the module's own, as a virtual step evaluates.
@@ -149,7 +149,7 @@ def test_recomputation_changes_neither_gradients_nor_running_means(images):
 
 def test_recomputation_keeps_fewer_bytes_for_the_backward_pass():
     kept = {}
-    for memory in ("store", "recompute"):
+    for memory in ("store", "checkpoint"):
         supernet = Supernet(darts.space(), SIGNATURE, seed=0, memory=memory, channels=4, cells=3).train()
         sizes = []
 
@@ -160,7 +160,7 @@ def test_recomputation_keeps_fewer_bytes_for_the_backward_pass():
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
             supernet(torch.randn(4, 3, 8, 8), mix=random_mix(supernet, requires_grad=True))
         kept[memory] = sum(sizes)
-    assert kept["recompute"] < kept["store"] / 2
+    assert kept["checkpoint"] < kept["store"] / 2
 
 
 def test_a_supernet_is_the_same_for_the_same_seed():
