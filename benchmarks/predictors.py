@@ -22,6 +22,10 @@ share the work and the file: ``--shard 1/2`` and ``--shard 2/2``.
 A model name with columns of the table after "+" reads them as cheap signals of every architecture, whose cost is not in the labels:
 
     python benchmarks/predictors.py --tables nasbench201/cifar10 --models "gcn,gcn+params+flops+zen,gcn+validation_12"
+
+With "@design" the labelled architectures are not random: ``predictors.design`` chooses them from 1,000 random ones, without scores:
+
+    python benchmarks/predictors.py --labels 78 --models gcn,gcn@design
 """
 
 from __future__ import annotations
@@ -70,6 +74,8 @@ TABLES = [*IMAGES, *[f"nasbench_graph/{name}" for name in GRAPHS]]
 QUICK = ["nasbench201/imagenet16-120", "nasbench_graph/arxiv"]
 DEFAULT = "gcn"
 MOST = 5000
+POOL = 1000
+_DESIGN = "@design"
 LEVEL = 0.95
 
 Cell = tuple[str, str, int, int]
@@ -136,7 +142,7 @@ def models() -> dict[str, Callable[[Space, int], Any]]:
 
 def make(model: str, table: str, seed: int) -> Any:
     """The model of a name such as "kernel" or "kernel+params+flops" for the space of a table."""
-    base, *columns = model.split("+")
+    base, *columns = model.removesuffix(_DESIGN).split("+")
     learner = models()[base](registry.get_space(table.split("/")[0]), seed)
     if columns:
         learner.signals = signals_of(table, tuple(columns))
@@ -155,7 +161,10 @@ def measure(cell: Cell) -> Row:
     name, model, labels, draw = cell
     data = data_of(name)
     order = np.random.default_rng([draw, labels]).permutation(len(data.architectures))
-    known, rest = order[:labels], order[labels:][:MOST]
+    known = order[:labels]
+    if model.endswith(_DESIGN):
+        known = designed(data, order[:POOL], labels, draw)
+    rest = order[~np.isin(order, known)][:MOST]
     asked = rest if data.test is None else np.arange(len(order))
     true = data.validation[rest] if data.test is None else data.test
     begin = time.process_time()
@@ -169,6 +178,15 @@ def measure(cell: Cell) -> Row:
         "protocol": "rest" if data.test is None else "P1", "tau": kendall_tau(predicted, true),
         "fit": round(middle - begin, 3), "rank": round(end - middle, 3), "settings": settings(learner),
     }  # fmt: skip
+
+
+def designed(data: Data, pool: np.ndarray, labels: int, draw: int) -> np.ndarray:
+    """Rows of the pool that a design of so many labels chooses."""
+    from predictors.design import design
+
+    candidates = [data.architectures[i] for i in pool]
+    row = {id(a): i for a, i in zip(candidates, pool, strict=True)}
+    return np.array([row[id(a)] for a in design(data.space, labels, np.random.default_rng(draw), candidates)])
 
 
 def settings(learner: Any) -> dict[str, Any]:
@@ -316,7 +334,7 @@ def main() -> None:
     tables = given.tables.split(",") if given.tables else QUICK if given.quick else TABLES
     chosen = given.models.split(",") if given.models else list(models())
     repeats = given.repeats or (2 if given.quick else 10)
-    if wrong := [*{m.split("+")[0] for m in chosen} - set(models()), *set(tables) - set(TABLES)]:
+    if wrong := [*{m.removesuffix(_DESIGN).split("+")[0] for m in chosen} - set(models()), *set(tables) - set(TABLES)]:
         parser.error(f"no such model or table: {', '.join(sorted(wrong))}")
     # Draw by draw through all tables: what a run that is cut short has measured is complete up to a draw.
     wanted = [(t, m, n, d) for d in range(repeats) for t in tables for n in labels for m in chosen]

@@ -128,6 +128,14 @@ class GaussianProcess:
             raise ValueError("the kernel matrix is not positive definite") from None
 
 
+def prior_kernel(groups: Sequence[np.ndarray], centres: Sequence[float]) -> np.ndarray:
+    """The kernel matrix ``[n, n]`` of groups ``[n, width]`` with these weights and the amplitude 1."""
+    n = len(groups[0])
+    return _matern(sum((w * _squared_distances(x, x) for w, x in zip(centres, groups, strict=True)), np.zeros((n, n))))[
+        0
+    ]
+
+
 def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     squared = np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * x @ y.T
     return np.asarray(np.maximum(squared, 0))
