@@ -19,6 +19,7 @@ ShapeRule = Callable[[Mapping[str, Any], Sequence[Shape]], Shape]
 _BUILT_IN = (
     "graphnas.ops.basic",
     "graphnas.ops.image",
+    "graphnas.ops.maps",
     "graphnas.ops.graph",
     "graphnas.ops.graph_agnn",
     "graphnas.ops.darts",

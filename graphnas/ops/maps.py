@@ -1,0 +1,88 @@
+"""Operations of networks that predict a map: dilated and mixed depth-wise convolutions, and up-sampling.
+
+The candidates of Chang et al. (ICCAD 2021) are regular, atrous and mixed depth-wise convolutions. All keep height and width,
+and end in batch normalisation and ReLU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from graphnas.errors import GraphnasError
+from graphnas.ops.image import batch_norm
+from graphnas.ops.layers import Cost, Layer, Shape, layer, rule, sequential
+from graphnas.ops.registry import layer_op
+
+Params = Mapping[str, Any]
+Shapes = Sequence[Shape]
+KERNELS = (3, 5, 7)
+
+
+@layer_op("map_conv")
+def map_conv(params: Params, inputs: Shapes) -> Layer:
+    """Convolution of ``channels`` outputs with ``kernel`` and ``dilation``, batch normalisation, ReLU."""
+    out = params.get("channels", inputs[0][0])
+    kernel, dilation = params["kernel"], params.get("dilation", 1)
+    convolution = layer(
+        "torch.nn.Conv2d",
+        in_channels=inputs[0][0],
+        out_channels=out,
+        kernel_size=kernel,
+        padding=dilation * (kernel // 2),
+        dilation=dilation,
+        bias=False,
+    )
+    return sequential(convolution, batch_norm(out), layer("torch.nn.ReLU"))
+
+
+@layer_op("mixed_depthwise")
+def mixed_depthwise(params: Params, inputs: Shapes) -> Layer:
+    """MixConv (Tan and Le, BMVC 2019): groups of channels with kernels 3, 5, 7, then a 1x1 convolution that mixes them."""
+    channels = inputs[0][0]
+    return sequential(
+        layer("graphnas.ops.map_modules.MixedDepthwise", channels=channels, kernels=KERNELS),
+        map_conv({"kernel": 1, "channels": params.get("channels", channels)}, inputs),
+    )
+
+
+@layer_op("map_upsample")
+def map_upsample(params: Params, inputs: Shapes) -> Layer:
+    """Each pixel ``factor`` x ``factor`` times."""
+    return layer("torch.nn.Upsample", scale_factor=params["factor"], mode="nearest")
+
+
+@layer_op("map_pool")
+def map_pool(params: Params, inputs: Shapes) -> Layer:
+    """Average pooling of windows of ``factor`` x ``factor`` pixels."""
+    return layer("torch.nn.AvgPool2d", kernel_size=params["factor"], stride=params["factor"])
+
+
+@layer_op("map_score")
+def map_score(params: Params, inputs: Shapes) -> Layer:
+    """A 1x1 convolution with bias: ``channels`` logits a pixel."""
+    return layer("torch.nn.Conv2d", in_channels=inputs[0][0], out_channels=params["channels"], kernel_size=1)
+
+
+def split(channels: int, parts: int) -> list[int]:
+    """Channels of each group, as equal as possible, the first ones larger.
+
+    Raises:
+        GraphnasError: fewer channels than parts.
+    """
+    if channels < parts:
+        raise GraphnasError(
+            f"a mixed depth-wise convolution of {parts} kernels needs at least {parts} channels, not {channels}"
+        )
+    return [channels // parts + (i < channels % parts) for i in range(parts)]
+
+
+def _mixed_cost(arguments: Mapping[str, Any], inputs: Shapes) -> Cost:
+    _, height, width = inputs[0]
+    kernels = arguments["kernels"]
+    weights = sum(c * k * k for c, k in zip(split(arguments["channels"], len(kernels)), kernels, strict=True))
+    return Cost(weights, weights * height * width)
+
+
+rule("graphnas.ops.map_modules.MixedDepthwise", lambda a, i: i[0], _mixed_cost)
+rule("torch.nn.Upsample", lambda a, i: (i[0][0], *(int(size * a["scale_factor"]) for size in i[0][1:])))

@@ -1,0 +1,70 @@
+"""The network of an architecture of the routability spaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphnas.architecture import INPUT, OUTPUT, Architecture
+from graphnas.tasks.base import Signature
+from spaces.nasbench101 import prune
+from spaces.skeletons import Builder
+
+_CONVOLUTIONS: dict[str, dict[str, Any]] = {
+    "conv3": {"kernel": 3},
+    "conv5": {"kernel": 5},
+    "atrous2": {"kernel": 3, "dilation": 2},
+    "atrous4": {"kernel": 3, "dilation": 4},
+}
+
+
+def build(architecture: Architecture, signature: Signature, *, channels: int) -> Architecture:
+    """Stem (5x5), stages of ``channels``, twice and four times as many channels, head.
+
+    The head is global average pooling and a linear map for images, and a 1x1 convolution for maps. What cannot affect the
+    result is left out.
+    """
+    b = Builder()
+    index: list[int] = []
+    for i, n in enumerate(prune(architecture).nodes):
+        inputs = [index[j] for j in n.inputs]
+        stage = n.get("stage")
+        width = channels * 2 ** (stage - 1) if stage else channels
+        if n.op == INPUT:
+            x = b.add(INPUT, name="x", shape=signature.input)
+            index.append(b.add("map_conv", [x], kernel=5, channels=channels, name="stem"))
+        elif n.op == OUTPUT:
+            return b.finish(inputs[0])
+        elif n.op in ("sum", "concat"):
+            index.append(inputs[0] if len(inputs) == 1 else b.add(n.op, inputs))
+        elif n.op == "identity":
+            index.append(inputs[0])
+        elif n.op in ("join", "reduce"):
+            source = b.add("max_pool_2x2", inputs, name=f"node{i}.pool") if n.op == "reduce" else inputs[0]
+            index.append(b.add("map_conv", [source], kernel=1, channels=width, name=f"node{i}.{n.op}"))
+        elif n.op == "lift":
+            index.append(b.add("map_upsample", inputs, factor=2, name=f"node{i}.lift"))
+        elif n.op == "fit":
+            index.append(_fit(b, inputs[0], n.get("source"), stage, f"node{i}.fit"))
+        elif n.op == "score":
+            index.append(_head(b, inputs[0], signature))
+        elif n.op in _CONVOLUTIONS:
+            index.append(b.add("map_conv", inputs, **_CONVOLUTIONS[n.op], name=f"node{i}.{n.op}"))
+        else:
+            op = {"mixed": "mixed_depthwise", "max_pool": "maxpool3x3"}[n.op]
+            index.append(b.add(op, inputs, name=f"node{i}.{n.op}"))
+    raise AssertionError("a valid architecture has an output")
+
+
+def _fit(b: Builder, x: int, source: int, target: int, name: str) -> int:
+    """The result of a stage at the resolution of another."""
+    if source == target:
+        return x
+    op = "map_upsample" if source > target else "map_pool"
+    return b.add(op, [x], factor=2 ** abs(source - target), name=name)
+
+
+def _head(b: Builder, x: int, signature: Signature) -> int:
+    if signature.kind == "map":
+        return b.add("map_score", [x], channels=signature.outputs, name="head.score")
+    x = b.add("global_average", [x], name="head.pool")
+    return b.add("linear", [x], features=signature.outputs, name="head.score")
