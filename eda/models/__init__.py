@@ -1,0 +1,1 @@
+"""Manual routability models to compare with: hand-made networks of the literature."""
