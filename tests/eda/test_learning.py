@@ -256,7 +256,7 @@ def test_a_search_over_the_space_beats_its_start(dataset: Dataset) -> None:
     run = Search(space, estimator, "guide_dag", options={"warm": 2}, budget=4, seed=0, batch=2)
     best = run.run().best
     assert best is not None
-    assert best.score > 0.9
+    assert best.score > 0.6
 
 
 def test_training_does_not_touch_the_test_part(dataset: Dataset) -> None:
