@@ -1,0 +1,381 @@
+"""Searching GNNs: AGNN against its baselines: python benchmarks/gnn_search.py --part tables | search | sharing
+
+tables   NAS-Bench-Graph, nine graphs: queries (distinct architectures, by validation) until the 99.9th percentile of the
+         validation scores is reached; a search that did not in --cap queries counts as the cap and is marked by ">".
+         Geometric mean over the tables, bootstrap over seeds. The table of proteins lacks nine in ten architectures;
+         queries that it cannot answer fail and count. On Cora also the test score of the architecture
+         that is best by validation after 200 queries (random search has 80.10).
+search   Cora and CiteSeer, public split: for every seed AGNN searches its space of two layers with --trainings trainings;
+         GCN, GAT, SAGE and GIN draw as many random hyper-parameters. Each winner by validation is trained --retrain
+         times again with fresh seeds, and every one of these networks reads the test split once.
+sharing  Cora: a chain of offspring as AGNN makes them, scored with homogeneous sharing, free sharing and none in a tenth of
+         the epochs, and from scratch: Kendall's tau with training from scratch, and seconds of each.
+
+Rows are appended to a file of JSON lines; a second run does what is missing, several runs may share the file, each with
+its own --shard. --show prints the tables of what is there. --quick makes all three parts run in about two minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+THREADS = 1
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_variable] = str(THREADS)
+
+import contextlib
+
+import numpy as np
+from scipy.stats import kendalltau
+
+from graphnas import registry
+from graphnas.errors import GraphnasError
+from graphnas.estimators.fidelity import Fidelity, Recipe
+from graphnas.estimators.inherited import InheritedTraining
+from graphnas.estimators.sharing import Sharing
+from graphnas.estimators.training import TrainingEstimator
+from graphnas.search import Search
+from graphnas.strategies.agnn import AGNN
+from graphnas.strategies.base import Trial
+from spaces.gnn import agnn
+from spaces.gnn_baselines import BASELINES, tune
+
+PARTS = ("tables", "search", "sharing")
+NAMES = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv", "proteins")
+GRAPHS = ("cora", "citeseer")
+FIRST_SEED = 200_000  # those below were used while the strategies were developed
+QUANTILE, PROTOCOL = 0.999, 200
+RESAMPLES = 2000
+FRESH = 1_000_000
+"""Seeds of retraining start here: none was seen by a search."""
+
+Row = dict[str, Any]
+Key = tuple[str, str, str, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a strategy is run on the tables."""
+
+    strategy: str
+    options: dict[str, Any] = field(default_factory=dict)
+    batch: int = 1
+
+
+FASTER = {"learning_rate": 0.01}
+"""Chosen on the tables of Cora and arXiv, seeds 0 to 5."""
+PLANS: dict[str, Plan] = {
+    "random": Plan("random"),
+    "evolution": Plan("evolution", {"population": 20, "sample": 10}),
+    "policy_gradient": Plan("policy_gradient"),
+    "agnn": Plan("agnn", FASTER),
+    "agnn, published": Plan("agnn", {"classes": "groups"}),
+    "graphnas": Plan("graphnas_controller", {**FASTER, "patience": 20}),
+    "graphnas, published": Plan("graphnas_controller"),
+    "guided": Plan("guided", {}, 5),
+}
+DEFAULT = tuple(label for label in PLANS if label != "guided")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is done."""
+
+    seeds: int
+    cap: int
+    trainings: int
+    retrain: int
+    epochs: int
+    patience: int
+    chain: int
+
+
+FULL = Sizes(seeds=20, cap=2000, trainings=12, retrain=20, epochs=200, patience=40, chain=100)
+QUICK = Sizes(seeds=2, cap=150, trainings=2, retrain=2, epochs=10, patience=5, chain=5)
+
+
+class _Done(Exception):
+    """All that is to be measured of a search was seen."""
+
+
+# -- measurements -------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def table_of(name: str) -> Any:
+    return registry.get_table(f"nasbench_graph/{name}")
+
+
+@lru_cache(maxsize=2)
+def task_of(name: str) -> Any:
+    return registry.get_task(name)
+
+
+def table_row(name: str, label: str, seed: int, sizes: Sizes) -> Row:
+    table, plan = table_of(name), PLANS[label]
+    goal = float(np.quantile(table.table.columns[table.metric], QUANTILE))
+    least = min(PROTOCOL, sizes.cap) if name == "cora" else 1
+    found: dict[str, Any] = {"queries": sizes.cap, "reached": False}
+
+    def note(trial: Trial, best: Trial | None, count: int) -> None:
+        if best is None:  # the table of proteins lacks most architectures: such queries fail, and count
+            return
+        if best.score >= goal and not found["reached"]:
+            found.update(queries=count, reached=True)
+        if count == PROTOCOL and name == "cora":
+            found.update(validation=best.score, test=next(iter(table.test(best.architecture).values())))
+        if found["reached"] and count >= least:
+            raise _Done
+
+    begin = time.process_time()
+    run = Search(
+        table.space,
+        table,
+        plan.strategy,
+        options=plan.options,
+        budget=sizes.cap,
+        seed=seed,
+        batch=plan.batch,
+        progress=note,
+    )
+    with contextlib.suppress(_Done):
+        run.run()
+    return {**found, "cap": sizes.cap, "cpu": round(time.process_time() - begin, 2)}
+
+
+def search_row(name: str, method: str, seed: int, sizes: Sizes) -> Row:
+    task, begin = task_of(name), time.process_time()
+    if method == "agnn":
+        space = agnn(2)
+        recipe = replace(Recipe.for_kind("node"), **{**space.recipe, "patience": sizes.patience})
+        estimator = TrainingEstimator(space, task, Fidelity(sizes.epochs), recipe, threads=THREADS)
+        found = Search(space, estimator, "agnn", options=FASTER, budget=sizes.trainings, seed=seed, batch=1).run()
+        if found.best is None:
+            raise GraphnasError(f"every training of seed {seed} on {name} failed")
+        winner, validation = found.best.architecture, found.best.score
+        what: dict[str, Any] = space.describe(winner)
+    else:
+        tuned = tune(method, task, sizes.trainings, np.random.default_rng(seed), sizes.epochs, sizes.patience)
+        estimator, winner, validation = tuned.estimator, tuned.architecture, tuned.score
+        what = {**estimator.fidelity.describe()["size"], **estimator.recipe.describe()}
+    searched = time.process_time() - begin
+    fresh = [estimator.test(winner, seed=FRESH + 1000 * seed + i)["test_accuracy"] for i in range(sizes.retrain)]
+    return {
+        "validation": validation,
+        "test": fresh,
+        "winner": what,
+        "trainings": sizes.trainings,
+        "cpu": round(searched, 1),
+        "cpu_retrain": round(time.process_time() - begin - searched, 1),
+    }
+
+
+def sharing_row(name: str, rule: str, seed: int, sizes: Sizes) -> Row:
+    """Scores of one chain: offspring of AGNN whose rewards are those of training from scratch in a tenth of the epochs."""
+    space, task = agnn(2), task_of(name)
+    recipe = replace(Recipe.for_kind("node"), **space.recipe)
+    few = Fidelity(max(1, sizes.epochs // 10))
+    estimator: TrainingEstimator
+    if rule == "scratch":
+        estimator = TrainingEstimator(space, task, Fidelity(sizes.epochs), recipe, threads=THREADS)
+    else:
+        estimator = InheritedTraining(space, task, few, recipe, sharing=Sharing(rule.split("+")[0], "+" in rule))
+    scores, costs, seconds = [], [], []
+    for number, a in enumerate(chain(name, seed, sizes)):
+        begin = time.process_time()
+        made = estimator.evaluate(a, seed=seed + number)
+        seconds.append(round(time.process_time() - begin, 3))
+        scores.append(made.score)
+        costs.append(made.cost)
+    return {"scores": scores, "costs": costs, "seconds": seconds}
+
+
+def chain(name: str, seed: int, sizes: Sizes) -> list[Any]:
+    """The same architectures for every rule: those of a search by AGNN whose trials are trained a tenth, without sharing."""
+    return list(_chain(name, seed, sizes.chain, max(1, sizes.epochs // 10)))
+
+
+@lru_cache(maxsize=1)
+def _chain(name: str, seed: int, length: int, epochs: int) -> tuple[Any, ...]:
+    space = agnn(2)
+    estimator = TrainingEstimator(space, task_of(name), Fidelity(epochs), threads=THREADS)
+    strategy = AGNN(space, np.random.default_rng(seed), **FASTER)
+    found = Search(space, estimator, strategy, budget=length, seed=seed, batch=1).run()
+    return tuple(trial.architecture for trial in found.trials)
+
+
+RULES = ("scratch", "none", "homogeneous", "homogeneous+outputs", "free")
+MEASURE: dict[str, Callable[[str, str, int, Sizes], Row]] = {
+    "tables": table_row,
+    "search": search_row,
+    "sharing": sharing_row,
+}
+
+
+def planned(part: str, sizes: Sizes, quick: bool, labels: Sequence[str]) -> Iterator[Key]:
+    if part == "tables":
+        for seed in range(FIRST_SEED, FIRST_SEED + sizes.seeds):
+            for name in NAMES[:2] if quick else NAMES:
+                for label in labels:
+                    yield part, name, label, seed
+    elif part == "search":
+        for seed in range(1 if quick else 5):
+            for name in GRAPHS[:1] if quick else GRAPHS:
+                for method in ("agnn", *BASELINES):
+                    yield part, name, method, seed
+    else:
+        for rule in RULES:
+            yield part, "cora", rule, 0
+
+
+# -- what is printed ----------------------------------------------------------------------------
+
+
+def interval(values: np.ndarray) -> str:
+    """The 95 % bootstrap interval of the mean of ``[n]``."""
+    draws = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
+    low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
+    return f"[{low:.2f}, {high:.2f}]"
+
+
+def show_tables(rows: dict[Key, Row]) -> None:
+    print(f"\nqueries until the {100 * QUANTILE:g}th percentile of validation")
+    print(f"{'':<20}{'seeds':>6}" + "".join(f"{n:>10}" for n in NAMES) + "   geometric mean        missed  CPU s")
+    for label in PLANS:
+        by = {n: [r for (p, t, x, _), r in rows.items() if (p, t, x) == ("tables", n, label)] for n in NAMES}
+        by = {n: found for n, found in by.items() if found}
+        if not by:
+            continue
+        cells, logs, rng = "", [], np.random.default_rng(0)
+        for n in NAMES:
+            if n not in by:
+                cells += f"{'-':>10}"
+                continue
+            values = np.array([r["queries"] for r in by[n]], dtype=float)
+            missed = sum(not r["reached"] for r in by[n])
+            cells += f"{('>' if missed else '') + f'{values.mean():.0f}':>10}"
+            draws = rng.integers(len(values), size=(RESAMPLES, len(values)))
+            logs.append(np.log([values.mean(), *values[draws].mean(axis=1)]))
+        means = np.exp(np.mean(logs, axis=0))
+        low, high = np.quantile(means[1:], [0.025, 0.975])
+        every = [r for found in by.values() for r in found]
+        missed = sum(not r["reached"] for r in every)
+        sign = ">" if missed else " "
+        seeds = min(map(len, by.values()))
+        print(
+            f"{label:<20}{seeds:>6}{cells}   {sign}{means[0]:6.0f} [{low:.0f}, {high:.0f}]".ljust(141)
+            + f"{missed:>4}/{len(every)}{np.median([r['cpu'] for r in every]):>7.2f}"
+        )
+    print(
+        f"\ncora, {PROTOCOL} queries, selected by validation{'':<6}validation    test   95 % interval of the mean test"
+    )
+    for label in PLANS:
+        known = [r for (p, t, x, _), r in rows.items() if (p, t, x) == ("tables", "cora", label) and "test" in r]
+        if known:
+            test = np.array([r["test"] for r in known])
+            mean = np.mean([r["validation"] for r in known])
+            print(f"{label:<40}{len(known):>3}{mean:>17.2f}{test.mean():>8.2f}   {interval(test)}")
+
+
+def show_search(rows: dict[Key, Row]) -> None:
+    """Means of each search's retrainings; the interval is over searches, the spread over all retrainings."""
+    print(
+        f"\n{'':<22}{'seeds':>6}{'trainings':>10}{'validation':>11}{'test':>8}{'std':>6}   {'interval':<16}CPU s/search"
+    )
+    for name in GRAPHS:
+        for method in ("agnn", *BASELINES):
+            known = [r for (p, t, x, _), r in rows.items() if (p, t, x) == ("search", name, method)]
+            if known:
+                test = np.array([r["test"] for r in known])
+                print(
+                    f"{name + ' ' + method:<22}{len(known):>6}{known[0]['trainings']:>10}"
+                    f"{np.mean([r['validation'] for r in known]):>11.2f}{test.mean():>8.2f}{test.std():>6.2f}   "
+                    f"{interval(test.mean(axis=1)):<16}{np.mean([r['cpu'] for r in known]):.0f}"
+                )
+
+
+def show_sharing(rows: dict[Key, Row]) -> None:
+    whole = next((r for (p, _, x, _), r in rows.items() if (p, x) == ("sharing", "scratch")), None)
+    if whole is None:
+        return
+    print(f"\n{'':<22}{'n':>5}{'tau with scratch':>18}   {'interval':<16}{'epochs':>8}{'seconds':>9}{'of scratch':>12}")
+    for (part, _, rule, _), row in rows.items():
+        if part != "sharing":
+            continue
+        pairs = np.array([whole["scores"], row["scores"]])
+        pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
+        draws = np.random.default_rng(0).integers(pairs.shape[1], size=(RESAMPLES // 4, pairs.shape[1]))
+        taus = np.array([kendalltau(*pairs[:, d]).statistic for d in draws])
+        low, high = (
+            np.quantile(taus[np.isfinite(taus)], [0.025, 0.975]) if np.isfinite(taus).any() else (np.nan, np.nan)
+        )
+        seconds, share = sum(row["seconds"]), sum(row["seconds"]) / sum(whole["seconds"])
+        tau = kendalltau(*pairs).statistic
+        print(
+            f"{rule:<22}{pairs.shape[1]:>5}{tau:>18.3f}   [{low:.3f}, {high:.3f}] {sum(row['costs']):>8.0f}{seconds:>9.0f}{share:>12.3f}"
+        )
+
+
+def known_rows(path: Path) -> dict[Key, Row]:
+    """Rows of earlier runs; a line cut short by a kill is left out."""
+    rows = {}
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        rows[row["part"], row["name"], row["label"], row["seed"]] = row
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", default=",".join(PARTS), help=f"parts, separated by commas: {', '.join(PARTS)}")
+    parser.add_argument("--quick", action="store_true", help="little of everything")
+    parser.add_argument("--rows", help=f"rows of the tables, separated by semicolons (default: {'; '.join(DEFAULT)})")
+    for name in ("seeds", "cap", "trainings", "retrain", "epochs", "patience", "chain"):
+        parser.add_argument(f"--{name}", type=int, help=f"default: {getattr(FULL, name)}")
+    parser.add_argument("--shard", default="1/1", help="i/n: the i-th of n shares of the rows")
+    parser.add_argument("--show", action="store_true", help="only print the tables")
+    parser.add_argument("--results", type=Path, help="file of rows (default: gnn_search.jsonl, or ...-quick.jsonl)")
+    given = parser.parse_args()
+    path = given.results or Path(f"gnn_search{'-quick' if given.quick else ''}.jsonl")
+    base = QUICK if given.quick else FULL
+    sizes = replace(base, **{n: getattr(given, n) for n in vars(base) if getattr(given, n) is not None})
+    labels = given.rows.split(";") if given.rows else DEFAULT
+    parts = given.part.split(",")
+    if wrong := [*set(parts) - set(PARTS), *set(labels) - set(PLANS)]:
+        parser.error(f"no such part or row: {', '.join(sorted(wrong))}")
+    share, shares = map(int, given.shard.split("/"))
+    jobs = [key for part in parts for key in planned(part, sizes, given.quick, labels)]
+    done = known_rows(path)
+    for key in [] if given.show else jobs[share - 1 :: shares]:
+        if key not in done:
+            part, name, label, seed = key
+            row = {
+                **dict(zip(("part", "name", "label", "seed"), key, strict=True)),
+                **MEASURE[part](name, label, seed, sizes),
+            }
+            with path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            shown = {k: v for k, v in row.items() if not isinstance(v, (list, dict))}
+            print(*shown.values(), flush=True)
+    rows = known_rows(path)
+    for part, show in (("tables", show_tables), ("search", show_search), ("sharing", show_sharing)):
+        if part in parts and any(key[0] == part for key in rows):
+            show(rows)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except GraphnasError as error:
+        raise SystemExit(str(error)) from None
