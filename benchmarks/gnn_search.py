@@ -5,8 +5,9 @@ tables   NAS-Bench-Graph, nine graphs: queries (distinct architectures, by valid
          Geometric mean over the tables, bootstrap over seeds. The table of proteins lacks nine in ten architectures;
          queries that it cannot answer fail and count. On Cora also the test score of the architecture
          that is best by validation after 200 queries (random search has 80.10).
-search   Cora and CiteSeer, public split: for every seed AGNN searches its space of two layers with --trainings trainings;
-         GCN, GAT, SAGE and GIN draw as many random hyper-parameters. Each winner by validation is trained --retrain
+search   Cora and CiteSeer, public split: for every seed AGNN searches its space of two layers from GAT on, with
+         --trainings trainings; GCN, GAT, SAGE and GIN draw as many random hyper-parameters. Of these trainings the last six
+         repeat the best three twice, so that no lucky seed is chosen. The winner by mean validation is trained --retrain
          times again with fresh seeds, and every one of these networks reads the test split once.
 sharing  Cora: a chain of offspring as AGNN makes them, scored with homogeneous sharing, free sharing and none in a tenth of
          the epochs, and from scratch: Kendall's tau with training from scratch, and seconds of each.
@@ -45,8 +46,8 @@ from graphnas.estimators.training import TrainingEstimator
 from graphnas.search import Search
 from graphnas.strategies.agnn import AGNN
 from graphnas.strategies.base import Trial
-from spaces.gnn import agnn
-from spaces.gnn_baselines import BASELINES, tune
+from spaces.gnn import agnn, attention_network
+from spaces.gnn_baselines import BASELINES, draw
 
 PARTS = ("tables", "search", "sharing")
 NAMES = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv", "proteins")
@@ -54,6 +55,7 @@ GRAPHS = ("cora", "citeseer")
 FIRST_SEED = 200_000  # those below were used while the strategies were developed
 QUANTILE, PROTOCOL = 0.999, 200
 RESAMPLES = 2000
+TOP, AGAIN = 3, 2
 FRESH = 1_000_000
 """Seeds of retraining start here: none was seen by a search."""
 
@@ -71,7 +73,7 @@ class Plan:
 
 
 FASTER = {"learning_rate": 0.01}
-"""Chosen on the tables of Cora and arXiv, seeds 0 to 5."""
+"""Chosen on the table of Cora, seeds 0 to 5."""
 PLANS: dict[str, Plan] = {
     "random": Plan("random"),
     "evolution": Plan("evolution", {"population": 20, "sample": 10}),
@@ -98,7 +100,7 @@ class Sizes:
     chain: int
 
 
-FULL = Sizes(seeds=20, cap=2000, trainings=12, retrain=20, epochs=200, patience=40, chain=100)
+FULL = Sizes(seeds=20, cap=2000, trainings=30, retrain=20, epochs=300, patience=50, chain=100)
 QUICK = Sizes(seeds=2, cap=150, trainings=2, retrain=2, epochs=10, patience=5, chain=5)
 
 
@@ -153,29 +155,69 @@ def table_row(name: str, label: str, seed: int, sizes: Sizes) -> Row:
 
 def search_row(name: str, method: str, seed: int, sizes: Sizes) -> Row:
     task, begin = task_of(name), time.process_time()
-    if method == "agnn":
-        space = agnn(2)
-        recipe = replace(Recipe.for_kind("node"), **{**space.recipe, "patience": sizes.patience})
-        estimator = TrainingEstimator(space, task, Fidelity(sizes.epochs), recipe, threads=THREADS)
-        found = Search(space, estimator, "agnn", options=FASTER, budget=sizes.trainings, seed=seed, batch=1).run()
-        if found.best is None:
-            raise GraphnasError(f"every training of seed {seed} on {name} failed")
-        winner, validation = found.best.architecture, found.best.score
-        what: dict[str, Any] = space.describe(winner)
-    else:
-        tuned = tune(method, task, sizes.trainings, np.random.default_rng(seed), sizes.epochs, sizes.patience)
-        estimator, winner, validation = tuned.estimator, tuned.architecture, tuned.score
-        what = {**estimator.fidelity.describe()["size"], **estimator.recipe.describe()}
-    searched = time.process_time() - begin
-    fresh = [estimator.test(winner, seed=FRESH + 1000 * seed + i)["test_accuracy"] for i in range(sizes.retrain)]
+    first = max(1, sizes.trainings - AGAIN * TOP)
+    tried = searched(task, seed, first, sizes) if method == "agnn" else tuned(task, method, seed, first, sizes)
+    tried.sort(key=lambda each: -each.score)
+    best: Tried | None = None
+    for each in tried[:TOP] if sizes.trainings > first else tried[:1]:
+        more = [
+            each.estimator.evaluate(each.architecture, seed=FRESH // 2 + 1000 * seed + i).score for i in range(AGAIN)
+        ]
+        each = replace(each, score=float(np.mean([each.score, *more])))
+        best = each if best is None or each.score > best.score else best
+    if best is None or not np.isfinite(best.score):
+        raise GraphnasError(f"every training of seed {seed} on {name} failed")
+    spent = time.process_time() - begin
+    fresh = [
+        best.estimator.test(best.architecture, seed=FRESH + 1000 * seed + i)["test_accuracy"]
+        for i in range(sizes.retrain)
+    ]
     return {
-        "validation": validation,
+        "validation": best.score,
         "test": fresh,
-        "winner": what,
+        "winner": best.what,
         "trainings": sizes.trainings,
-        "cpu": round(searched, 1),
-        "cpu_retrain": round(time.process_time() - begin - searched, 1),
+        "cpu": round(spent, 1),
+        "cpu_retrain": round(time.process_time() - begin - spent, 1),
     }
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trained configuration and its validation score."""
+
+    score: float
+    estimator: TrainingEstimator
+    architecture: Any
+    what: dict[str, Any]
+
+
+def searched(task: Any, seed: int, trainings: int, sizes: Sizes) -> list[Tried]:
+    """AGNN's search, which starts from GAT."""
+    space = agnn(2)
+    recipe = replace(Recipe.for_kind("node"), **{**space.recipe, "patience": sizes.patience})
+    estimator = TrainingEstimator(space, task, Fidelity(sizes.epochs), recipe, threads=THREADS)
+    options = {**FASTER, "initial": 0, "start": [list(space.encode(attention_network(space)))]}
+    found = Search(space, estimator, "agnn", options=options, budget=trainings, seed=seed, batch=1).run()
+    return [
+        Tried(t.score, estimator, t.architecture, space.describe(t.architecture))
+        for t in found.trials
+        if t.status == "complete"
+    ]
+
+
+def tuned(task: Any, method: str, seed: int, trainings: int, sizes: Sizes) -> list[Tried]:
+    """A baseline with random hyper-parameters."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(trainings):
+        estimator = draw(method, task, rng, sizes.epochs, sizes.patience)
+        architecture = estimator.space.decode(())
+        score = estimator.evaluate(architecture, seed=int(rng.integers(2**31))).score
+        what = {**estimator.fidelity.describe()["size"], **estimator.recipe.describe()}
+        if np.isfinite(score):
+            found.append(Tried(score, estimator, architecture, what))
+    return found
 
 
 def sharing_row(name: str, rule: str, seed: int, sizes: Sizes) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 
-from graphnas.architecture import Node, node
+from graphnas.architecture import Architecture, Node, node
 from graphnas.canonical import Semantics
 from graphnas.errors import GraphnasError
 from graphnas.ops.graph_agnn import ACTIVATIONS, ATTENTIONS, COMBINES, HEADS, WIDTHS
@@ -79,6 +79,20 @@ def graphnas_space(layers: int = 2) -> Space:
     """
     name = "graphnas_gnn" + _suffix(layers=layers)
     return _space_of(name, f"GNN of {layers} layers with 5 choices each (GraphNAS)", GRAPHNAS, layers)
+
+
+def attention_network(space: Space) -> Architecture:
+    """The member of an ``agnn`` space that is GAT as its paper has it for citation graphs (Veličković et al., ICLR 2018): layers of eight
+    heads of eight features with ELU, and a last one with one head. Links that a space may have are not taken.
+    """
+    inner = {"width": 8, "attention": "gat", "heads": 8, "aggregate": "sum", "combine": "identity", "activation": "elu"}
+    last = max(int(c.name.removeprefix("width")) for c in space.choices if c.group == "width")
+    decisions = []
+    for choice in space.choices:
+        number = int(choice.name.removeprefix(choice.group)) if choice.group in inner else 0
+        chosen = {**inner, "heads": 1, "activation": "linear"} if number == last else inner
+        decisions.append(choice.options.index(chosen[choice.group]) if choice.group in inner else 0)
+    return space.decode(decisions)
 
 
 def _suffix(layers: int, **options: bool) -> str:

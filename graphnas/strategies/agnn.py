@@ -51,6 +51,7 @@ class AGNN(Strategy):
             "argmax" takes the one with the largest E. One without entropy is not taken while another has some.
         classes: "groups", "choices" or "auto" (see ``component_classes``).
         initial: random architectures, of which the best is the first m*.
+        start: decisions of known good architectures, asked for before all others; with them ``initial`` may be 0.
         hidden: units of each LSTM.
         learning_rate: of Adam.
         temperature: logits are divided by it.
@@ -79,16 +80,20 @@ class AGNN(Strategy):
         temperature: float = 5.0,
         tanh_constant: float | None = 2.5,
         patience: int = 10,
+        start: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__(space, rng)
+        self.start = [tuple(int(d) for d in decisions) for decisions in start]
+        for decisions in self.start:
+            space.decode(decisions)  # raises where they are none
         if select not in SELECTIONS:
             raise unknown("selection of a class", select, SELECTIONS)
         if classes not in CLASSES:
             raise unknown("kind of classes", classes, CLASSES)
         self.classes = component_classes(space, classes)
-        if initial < 1 or patience < 1 or not 1 <= changes <= len(self.classes):
+        if initial + len(self.start) < 1 or initial < 0 or patience < 1 or not 1 <= changes <= len(self.classes):
             raise GraphnasError(
-                f"AGNN needs initial >= 1, patience >= 1 and changes in 1..{len(self.classes)} (the classes of "
+                f"AGNN needs initial >= 1 (or a start), patience >= 1 and changes in 1..{len(self.classes)} (the classes of "
                 f"{space.name}), not {initial}, {patience} and {changes}"
             )
         self.changes = changes
@@ -111,11 +116,15 @@ class AGNN(Strategy):
     # -- what to try next -----------------------------------------------------------------------
 
     def ask(self, n: int) -> list[Architecture]:
-        """``n`` offspring of the best architecture so far; random ones at the start and while all have failed."""
+        """``n`` offspring of the best architecture so far; first the start, then random ones, and while all have failed."""
         asked = []
         for _ in range(n):
-            random = self._asked < self.initial or self.best is None
-            asked.append(self.space.sample(self.rng) if random else self._offspring())
+            if self._asked < len(self.start):
+                asked.append(Architecture.of_space(self.space, self.start[self._asked]))
+            elif self._asked < len(self.start) + self.initial or self.best is None:
+                asked.append(self.space.sample(self.rng))
+            else:
+                asked.append(self._offspring())
             self._asked += 1
         return asked
 

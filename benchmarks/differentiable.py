@@ -1,0 +1,181 @@
+"""Quality of gradient-based search: python benchmarks/differentiable.py [--quick] [--only TEXT]
+
+    nasbench201   every method with a supernet of 4 channels and 1 cell a stage on the 16-pixel CIFAR-10 data, 3 seeds; what it
+                  derives is looked up in the table (test accuracy after 200 epochs, three training seeds)
+    random        random search with the seconds of a DARTS search: networks of the same size are trained for 5 epochs each on the
+                  same data until the time is over; the best by validation is looked up
+    s2, s4        RobustDARTS's spaces with DARTS and ZARTS-MGS: how many of the 16 derived operations are skips (S2) or noise
+                  (S4), and the validation accuracy of the derived network after 10 epochs
+
+Every row is a search of its own that is continued from its checkpoint when it was interrupted; finished rows are appended to a file of
+JSON lines, and a second run computes what is missing. Seconds are those of one thread's CPU time in this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_variable] = "1"
+
+import numpy as np
+import torch
+
+from graphnas import registry
+from graphnas.estimators.fidelity import Fidelity
+from graphnas.estimators.training import TrainingEstimator
+from graphnas.oneshot.gates import Every
+from graphnas.oneshot.gradient_search import GradientSearch
+from graphnas.oneshot.method import Method
+from graphnas.oneshot.methods import get, names
+from graphnas.oneshot.perturbation import Perturbation
+from graphnas.search import trial_seed
+from spaces import darts
+
+TASK = "cifar10-16px"
+SEEDS = (0, 1, 2)
+EPOCHS = 30
+NOT_HERE = {"unas", "robust_darts"}
+"""Selectors keep two inputs of every node, which is not this space; the early stop differs from DARTS in its end only."""
+NARROW = {"channels": 4, "cells": 1}
+ROBUST = {"s2": ("darts_s2", "skip_connect"), "s4": ("darts_s4", "noise")}
+ROBUST_SIZE = {"channels": 4, "cells": 3}
+
+
+def adapted(name: str, quick: bool) -> Method:
+    """The method with what depends on the length of the search and the size of the data."""
+    method = get(name)
+    changed: dict[str, Any] = {"batch": 16 if name == "unas_edges" else 64}
+    if isinstance(method.discretiser, Perturbation):
+        changed["discretiser"] = Perturbation(epochs=0 if quick else 1)
+    if name.startswith("zarts"):
+        changed["gate"] = Every(2 if quick else 10, warmup=0.0 if quick else 0.2)
+        changed["outer"] = replace(method.outer, steps=2) if quick else method.outer
+    return replace(method, **changed)
+
+
+def searched(row: Mapping[str, Any], folder: Path) -> GradientSearch:
+    """The finished search of a row."""
+    quick = row["quick"]
+    method = adapted(row["method"], quick)
+    in_table = row["part"] == "nasbench201"
+    search = GradientSearch(
+        "nasbench201" if in_table else ROBUST[row["part"]][0],
+        TASK,
+        None,
+        method,
+        epochs=2 if quick else EPOCHS,
+        steps=2 if quick else None,
+        size=NARROW if in_table else ROBUST_SIZE,
+        seed=row["seed"],
+        store=folder / f"{row['part']}-{row['method']}-{row['seed']}{'-quick' if quick else ''}.db",
+    )
+    search.run()
+    return search
+
+
+def looked_up(architecture: Any) -> dict[str, float]:
+    table = registry.get_table("nasbench201/cifar10")
+    return {"validation": table.evaluate(architecture, seed=0).score, **table.test(architecture)}
+
+
+def found(row: Mapping[str, Any], folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    start = time.process_time()
+    if row["part"] == "random":
+        return {**row, **random_search(row, rows)}
+    search = searched(row, folder)
+    assert search.derived is not None
+    assert search.state is not None
+    last = search.state.history[-1]
+    count = {"forward": search.state.count.forward, "backward": search.state.count.backward}
+    made = {**row, **count, "cpu": time.process_time() - start, "parameter_free": last["parameter_free"]}
+    if row["part"] == "nasbench201":
+        return {**made, "architecture": search.space.describe(search.derived), **looked_up(search.derived)}
+    family, bad = ROBUST[row["part"]]
+    collapsed = sum(op == bad for *_, op in darts.operations(search.derived, family))
+    fidelity = Fidelity(epochs=1 if row["quick"] else 10, data=0.1 if row["quick"] else 1.0, size=ROBUST_SIZE)
+    trained = TrainingEstimator(search.space, registry.get_task(TASK), fidelity).evaluate(
+        search.derived, seed=row["seed"]
+    )
+    return {**made, "collapsed": collapsed, "validation": trained.score}
+
+
+def random_search(row: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The time is that of DARTS with the same seed."""
+    like = [r for r in rows if r["part"] == "nasbench201" and r["method"] == "darts1" and r["quick"] == row["quick"]]
+    limit = statistics.fmean(r["cpu"] for r in like)
+    space, rng = registry.get_space("nasbench201"), np.random.default_rng(row["seed"])
+    fidelity = Fidelity(epochs=1 if row["quick"] else 5, data=0.1 if row["quick"] else 1.0, size=NARROW)
+    estimator = TrainingEstimator(space, registry.get_task(TASK), fidelity)
+    start, trials, best = time.process_time(), 0, (-1.0, None)
+    while trials == 0 or time.process_time() - start < limit:
+        architecture = space.sample(rng)
+        score = estimator.evaluate(architecture, seed=trial_seed(row["seed"], trials)).score
+        trials += 1
+        if score > best[0]:
+            best = score, architecture
+    made = {"trials": trials, "cpu": time.process_time() - start}
+    return {**made, "architecture": space.describe(best[1]), **looked_up(best[1])}
+
+
+def plan(quick: bool) -> list[dict[str, Any]]:
+    seeds = SEEDS[:1] if quick else SEEDS
+    rows = [("nasbench201", name) for name in names() if name not in NOT_HERE]
+    rows += [("random", "random")] + [(part, name) for part in ROBUST for name in ("darts1", "zarts_mgs")]
+    return [{"part": part, "method": name, "seed": seed, "quick": quick} for part, name in rows for seed in seeds]
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["part"], row["method"]), []).append(row)
+    for (part, method), members in groups.items():
+        on_table = part in ("nasbench201", "random")
+        values = [r["test" if on_table else "validation"] for r in members]
+        spread = f" +- {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+        each = ", ".join(f"{v:.2f}" for v in values)
+        passes = f"{members[0].get('forward', 0):>7} forward {members[0].get('backward', 0):>7} backward"
+        note = ""
+        if "collapsed" in members[0]:
+            note = f"; {ROBUST[part][1]} on {', '.join(str(r['collapsed']) for r in members)} of 16"
+        elif "parameter_free" in members[0]:
+            note = "; parameter-free " + ", ".join(str(int(r["parameter_free"])) for r in members) + " of 6"
+        cpu = statistics.fmean(r["cpu"] for r in members)
+        mean = statistics.fmean(values)
+        print(f"{part:<12}{method:<22}{mean:>7.2f}{spread} ({each}){passes}{cpu:>8.0f} s{note}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="searches of 4 steps, one seed: whether everything runs")
+    parser.add_argument("--only", default="", help="rows whose 'part method seed' contains this text")
+    parser.add_argument("--results", type=Path, default=Path("differentiable.jsonl"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    folder = arguments.results.with_suffix(".searches")
+    folder.mkdir(parents=True, exist_ok=True)
+    text = arguments.results.read_text() if arguments.results.exists() else ""
+    rows = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+    keys = ("part", "method", "seed", "quick")
+    done = {tuple(row[k] for k in keys) for row in rows}
+    for row in plan(arguments.quick):
+        if tuple(row[k] for k in keys) in done or arguments.only not in f"{row['part']} {row['method']} {row['seed']}":
+            continue
+        rows.append(found(row, folder, rows))
+        with arguments.results.open("a") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+        show(rows[-1:])
+    print()
+    show([row for row in rows if row["quick"] == arguments.quick])
+
+
+if __name__ == "__main__":
+    main()
