@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 export GRAPHNAS_DATA ?= $(abspath $(wildcard ../shared/data))
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format clean eda-tools
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,10 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The outside programs of the open routing flow (docs: graphnas eda route); Debian and Ubuntu.
+eda-tools:
+	apt-get install --yes yosys qrouter qflow-tech-osu035
 
 clean:
 	rm -rf $(VENV) demo

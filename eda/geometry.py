@@ -1,0 +1,139 @@
+"""Cells, pins and nets as bare numbers: what feature maps are made of, from whatever reader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eda.grid import Floats, Grid, Places
+from eda.placement import Placement, boxes_of
+from eda.technology import Technology
+from graphnas.errors import GraphnasError
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """A placement in database units; whatever is unplaced is NaN.
+
+    Args:
+        cells: float64[n, 4], (x1, y1, x2, y2).
+        blocks: bool[n], which cells are hard macros.
+        pins: float64[p, 2].
+        is_port: bool[p], which pins are ports of the design.
+        start: int64[nets + 1], the pins of net k are start[k] .. start[k + 1].
+        ports: float64[m, 2].
+        units: database units of a micron (or of whatever unit lengths are to be told in).
+        least: smallest width and height of a net's box, one pitch of the wires that it would take.
+    """
+
+    cells: Floats
+    blocks: NDArray[np.bool_]
+    pins: Floats
+    is_port: NDArray[np.bool_]
+    start: Places
+    ports: Floats
+    units: float
+    least: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if not (self.least[0] > 0 and self.least[1] > 0):
+            raise GraphnasError(
+                "the LEF names no vertical and horizontal routing layer with a pitch above the first one; "
+                "give the technology LEF too"
+            )
+
+
+def geometry_of(placement: Placement, technology: Technology) -> Geometry:
+    """The numbers of a placement.
+
+    Raises:
+        GraphnasError: macros, pins or the pitches of the routing layers are missing from the LEF.
+    """
+    macros = [technology.macro(name) for name in placement.cells.macros]
+    blocks = np.array([macro.is_block for macro in macros], np.bool_)[placement.cells.macro]
+    across, up = technology.wire_pitch()
+    return Geometry(
+        placement.cell_boxes(technology),
+        blocks,
+        placement.pin_positions(technology),
+        placement.nets.pin_cell < 0,
+        placement.nets.start,
+        placement.port_positions(),
+        float(placement.units),
+        (across * placement.units, up * placement.units),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Wires:
+    """The nets of a geometry that have a placed pin, on a grid.
+
+    Args:
+        pins: float64[p, 2], placed pins; those beyond the grid moved to its border.
+        is_port: bool[p].
+        start: int64[n + 1].
+        boxes: float64[n, 4], around the pins, width and height at least the smallest allowed.
+        width: float64[n], of these boxes.
+        height: float64[n].
+        spans: int64[n, 4], (i1, j1, i2, j2): the first and last column and row that the pins touch.
+    """
+
+    pins: Floats
+    is_port: NDArray[np.bool_]
+    start: Places
+    boxes: Floats
+    width: Floats
+    height: Floats
+    spans: Places
+
+    def of_pins(self, values: Floats) -> Floats:
+        """Values of nets, for every pin."""
+        return np.repeat(values, np.diff(self.start))
+
+    @property
+    def short(self) -> NDArray[np.bool_]:
+        """bool[n]: nets of which all pins lie in one tile."""
+        i1, j1, i2, j2 = self.spans.T
+        found: NDArray[np.bool_] = (i1 == i2) & (j1 == j2)
+        return found
+
+
+def wires_of(geometry: Geometry, grid: Grid, widen: str = "middle") -> Wires:
+    """The nets on a grid.
+
+    Args:
+        geometry: the placement.
+        grid: the tiles.
+        widen: how a box narrower than a wire grows: "middle" (to both sides) or "corner" (up and to the right).
+
+    Raises:
+        GraphnasError: another word than these.
+    """
+    if widen not in ("middle", "corner"):
+        raise GraphnasError(f"widen is 'middle' or 'corner', not {widen!r}")
+    # One column is enough: a pin has both coordinates or none.
+    placed = ~np.isnan(geometry.pins[:, 0])
+    if placed.all() and (np.diff(geometry.start) > 0).all():
+        pins, is_port, start = geometry.pins, geometry.is_port, geometry.start
+    else:
+        pins, is_port = geometry.pins[placed], geometry.is_port[placed]
+        before = np.append(0, np.cumsum(placed))
+        count = np.diff(before[geometry.start])
+        start = np.append(0, np.cumsum(count[count > 0]))
+    low, high = np.array([grid.x[0], grid.y[0]]), np.array([grid.x[-1], grid.y[-1]])
+    if len(pins) and ((pins.min(0) < low) | (pins.max(0) > high)).any():
+        pins = np.clip(pins, low, high)
+    tight = boxes_of(pins, start)
+    spans = np.stack(
+        [grid.columns(tight[:, 0]), grid.rows(tight[:, 1]), grid.columns(tight[:, 2]), grid.rows(tight[:, 3])], 1
+    )
+    boxes = tight.copy()
+    for axis, lines in ((0, grid.x), (1, grid.y)):
+        size = np.maximum(tight[:, axis + 2] - tight[:, axis], geometry.least[axis])
+        begin = tight[:, axis] if widen == "corner" else (tight[:, axis] + tight[:, axis + 2] - size) / 2
+        # Grown boxes stay on the grid, so that no wire is lost.
+        boxes[:, axis] = np.maximum(np.minimum(begin, lines[-1] - size), lines[0])
+        boxes[:, axis + 2] = boxes[:, axis] + size
+    return Wires(pins, is_port, start, boxes, boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1], spans)
