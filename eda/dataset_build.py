@@ -6,7 +6,7 @@ import contextlib
 import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,10 @@ def _results(left: list[Job], workers: int) -> Iterator[Iterator[tuple[str, str]
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             yield pool.map(_attempt, left)
+        except BrokenExecutor:
+            raise GraphnasError(
+                "a worker process ended abruptly; build again with one worker, what is made stays"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
