@@ -124,6 +124,7 @@ def models() -> dict[str, Callable[[Space, int], Any]]:
         "gcn-mse": lambda space, seed: GCNPredictor(
             space, networks=1, scalars=False, kernel=False, trees=0, loss="mse", seed=seed
         ),
+        "gcn-multitask": lambda space, seed: GCNPredictor(space, seed=seed, signals_as="targets"),
         "kernel": lambda space, seed: KernelPredictor(space, seed=seed),
         "forest-canonical": lambda space, seed: RandomForest(space, "canonical", seed=seed),
         "forest-one-hot": lambda space, seed: RandomForest(space, "one_hot", seed=seed),

@@ -261,6 +261,9 @@ def main() -> None:
     parser.add_argument("--tables", help=f"tables, separated by commas (default: {', '.join(IMAGES + GRAPHS)})")
     parser.add_argument("--rows", help=f"rows, separated by semicolons (default: {'; '.join(PLANS)})")
     parser.add_argument("--seeds", type=int, help="searches for each row, at most")
+    parser.add_argument(
+        "--cap", type=int, help="queries of a search (default: by row); rows of another cap need a file of their own"
+    )
     parser.add_argument("--shard", default="1/1", help="i/n: the i-th of n shares of the searches")
     parser.add_argument("--show", action="store_true", help="only print the tables")
     parser.add_argument("--results", type=Path, help="file of rows (default: search_quality.jsonl, or ...-quick.jsonl)")
@@ -277,7 +280,7 @@ def main() -> None:
     for name, label, seed in [] if given.show else planned[share - 1 :: shares]:
         if (name, label, seed) in rows:
             continue
-        row = search(name, label, seed, cap_of(PLANS[label], name, given.quick))
+        row = search(name, label, seed, given.cap or cap_of(PLANS[label], name, given.quick))
         with path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(f"{name} {label} {seed}: {row['improvements'][-1]} of {row['queries']}, {row['cpu']} s", flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
@@ -14,6 +14,10 @@ from graphnas import __version__, registry
 from graphnas.cli_files import export, import_benchmark, report
 from graphnas.errors import GraphnasError
 from graphnas.settings import Settings, parse_pairs
+
+if TYPE_CHECKING:
+    from graphnas.oneshot.gradient_search import GradientSearch
+    from graphnas.search import Search
 
 app = typer.Typer(
     add_completion=False,
@@ -24,6 +28,22 @@ app = typer.Typer(
 app.command()(export)
 app.command()(report)
 app.command("import")(import_benchmark)
+
+
+def _plug_in(name: str) -> None:
+    """Add a group of commands that a package offers; one that does not load fails only when it is called."""
+    try:
+        app.add_typer(registry.find("command", name), name=name)
+    except GraphnasError as error:
+        reason = str(error)
+
+        @app.command(name, help="(does not load)", context_settings={"ignore_unknown_options": True})
+        def broken(words: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+            raise GraphnasError(reason)
+
+
+for _name in registry.names("command"):
+    _plug_in(_name)
 
 
 @app.callback(invoke_without_command=True)
@@ -103,6 +123,9 @@ def search(
     space: Annotated[str, typer.Argument(help="A space; see 'graphnas spaces'.")],
     on: Annotated[str, typer.Option(help="A table to look up (nasbench201/cifar10) or a task to train on (digits).")],
     strategy: Annotated[str, typer.Option(help="A strategy; see 'graphnas strategies'.")] = "evolution",
+    method: Annotated[
+        str | None, typer.Option(help="Search by gradients in place of a strategy: darts1, zarts-mgs, ... (a task)")
+    ] = None,
     budget: Trials = None,
     seconds: Seconds = None,
     cost: Cost = None,
@@ -137,6 +160,7 @@ def search(
         data=data,
         size=parse_pairs(size or [], "size"),
         repeats=repeats,
+        method=method,
     )
     _run(settings, store, json_)
 
@@ -170,12 +194,17 @@ def _run(settings: Settings, store: str | None, as_json: bool) -> None:
     from graphnas.progress import Progress
 
     estimator = settings.estimator()
-    progress = Progress(settings.budget(), estimator.metric, estimator.maximise)
-    search = settings.search(store, progress, estimator)
+    by_gradients = settings.method is not None
+    progress = Progress(settings.budget(), estimator.metric, estimator.maximise, bar=not by_gradients)
+    search: Search | GradientSearch
+    if by_gradients:
+        search = settings.gradient_search(store, progress.epoch, estimator)
+    else:
+        search = settings.search(store, progress, estimator)
     if not as_json:
         print(
             f"searching {settings.space} ({search.space.size:,} architectures) on {settings.on} "
-            f"with {settings.strategy}, seed {settings.seed}"
+            f"with {settings.method or settings.strategy}, seed {settings.seed}"
         )
     try:
         result = search.run()
@@ -190,7 +219,7 @@ def _run(settings: Settings, store: str | None, as_json: bool) -> None:
     record: dict[str, Any] = {
         "space": settings.space,
         "on": settings.on,
-        "strategy": settings.strategy,
+        "strategy": settings.method or settings.strategy,
         "seed": settings.seed,
         "trials": len(result.trials),
         "failed": result.failed,

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito (2008): eight colours that stay apart for colour-blind readers; the grey is for baselines
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _GREY = "#6b7280"
-_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)))
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)))
 _SETTINGS: Any = {
     "font.size": 9.5,
     "axes.edgecolor": "#94a3b8",
@@ -76,8 +76,8 @@ def search_curves(
         values = np.array([list(r)[:shared] for r in repeats], dtype=float)
         x, mean = np.arange(1, shared + 1), values.mean(axis=0)
         place = list(curves).index(name) if name in curves else -1
-        colour = _GREY if place < 0 else _COLOURS[place % len(_COLOURS)]
-        style = _DASHES[max(place, 0) // len(_COLOURS) % len(_DASHES)]
+        colour = _GREY if place < 0 else COLOURS[place % len(COLOURS)]
+        style = DASHES[max(place, 0) // len(COLOURS) % len(DASHES)]
         (line,) = axes.plot(x, mean, color=colour, linestyle=style, linewidth=1.8, drawstyle="steps-post")
         if len(repeats) > 1 and np.isfinite(mean).any():
             low, high = np.percentile(values, (10, 90), axis=0)
@@ -129,7 +129,7 @@ def score_against_cost(
     figure, axes = _figure(size)
     handles: list[Any] = []
     for i, pairs in enumerate(finite.values()):
-        colour = _COLOURS[i % len(_COLOURS)]
+        colour = COLOURS[i % len(COLOURS)]
         cost, score = [c for c, _ in pairs], [s for _, s in pairs]
         handles.append(axes.scatter(cost, score, s=16, color=colour, alpha=0.55, linewidths=0))
     names = list(finite)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from graphnas.search import Budget
@@ -17,19 +18,20 @@ class Progress:
         budget: fixes the bar's end where trials are limited.
         metric: name of what is searched for.
         maximise: False when scores are negated metrics.
+        bar: False for lines on a terminal too.
     """
 
     INTERVAL = 0.1
     LINE_INTERVAL = 5.0
 
-    def __init__(self, budget: Budget, metric: str, maximise: bool = True) -> None:
+    def __init__(self, budget: Budget, metric: str, maximise: bool = True, bar: bool = True) -> None:
         self.metric = metric
         self.sign = 1.0 if maximise else -1.0
         self.failed = 0
         self._next = 0.0
         self._printed: float | None = None
         self._bar: Any = None
-        if sys.stderr.isatty():
+        if bar and sys.stderr.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(total=budget.trials, unit="trial", file=sys.stderr, dynamic_ncols=True)
@@ -47,6 +49,12 @@ class Progress:
             self._next = now + self.LINE_INTERVAL
             self._printed = best.score
             print(f"trial {count}: best {self.metric} {self.sign * best.score:.6g}", file=sys.stderr, flush=True)
+
+    def epoch(self, number: int, epochs: int, figures: Mapping[str, Any]) -> None:
+        """Called after every epoch of a gradient-based search."""
+        names = ("inner_loss", "outer_loss", "entropy")
+        shown = ", ".join(f"{name.replace('_', ' ')} {figures[name]:.4g}" for name in names if name in figures)
+        print(f"epoch {number} of {epochs}: {shown}", file=sys.stderr, flush=True)
 
     def _show(self, best: Trial | None, count: int) -> None:
         text = "no success yet" if best is None else f"best {self.metric} {self.sign * best.score:.6g}"

@@ -1,7 +1,7 @@
 """Finding spaces, strategies, tasks, tables and predictors by name, from any installed package.
 
 A package registers an object under one of the entry point groups ``graphnas.spaces``, ``graphnas.strategies``,
-``graphnas.tasks``, ``graphnas.tables``, ``graphnas.predictors``, ``graphnas.importers``::
+``graphnas.tasks``, ``graphnas.tables``, ``graphnas.predictors``, ``graphnas.importers``, ``graphnas.commands``::
 
     [project.entry-points."graphnas.spaces"]
     my_space = "my_package.my_module:space"
@@ -22,6 +22,7 @@ GROUPS = {
     "table": "graphnas.tables",
     "predictor": "graphnas.predictors",
     "importer": "graphnas.importers",
+    "command": "graphnas.commands",
 }
 
 

@@ -19,6 +19,7 @@ from graphnas.plots import figure_svg, score_against_cost, search_curves
 from graphnas.report_style import HEAD, STYLE
 from graphnas.run import Run, scored
 from graphnas.strategies.base import Trial
+from graphnas.weight_plots import weights_over_time
 
 TOP = 5
 _COSTS = re.compile(r"(params|parameters|flops|multiply_adds|macs|latency|energy)(_.*)?", re.IGNORECASE)
@@ -135,6 +136,8 @@ def _group_section(runs: Sequence[Run], baseline: Sequence[Run], number: int) ->
             )
     if any(run.best() for run in runs):
         yield from _curves(runs, baseline, number)
+    yield from _weights(runs, number)
+    if any(run.best() for run in runs):
         yield from _best(runs)
         yield from _costs(runs, number)
     yield "</section>"
@@ -171,6 +174,18 @@ def _curves(runs: Sequence[Run], baseline: Sequence[Run], number: int) -> Iterat
     else:
         notes.append("There is no random-search baseline to compare with.")
     yield f"<figcaption>{' '.join(notes)}</figcaption>\n</figure>"
+
+
+def _weights(runs: Sequence[Run], number: int) -> Iterator[str]:
+    """The architecture weights of gradient-based searches over their epochs."""
+    for place, run in enumerate(runs):
+        if not run.weights:
+            continue
+        yield f"<h3>Architecture weights over the epochs: {escape(run.name, 120)}</h3>"
+        for i, (group, names) in enumerate(run.groups.items()):
+            figure = weights_over_time(run.weights, group, names["rows"], names["options"])
+            yield f"<figure>\n{figure_svg(figure, f'weights-{number}-{place}-{i}')}"
+            yield f"<figcaption>Weights of the options of every decision of {escape(group, 60)}.</figcaption>\n</figure>"
 
 
 def _best(runs: Sequence[Run]) -> Iterator[str]:

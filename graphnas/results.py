@@ -57,7 +57,7 @@ def read(path: str | Path) -> Stored:
         GraphnasError: no store, or of a space that is not installed.
     """
     with Store(path, read_only=True) as store:
-        names = ("settings", "seconds", "duplicates", "stopped", "test", "budget")
+        names = ("settings", "seconds", "duplicates", "stopped", "test", "budget", "weights", "groups")
         meta = {name: store.get(name) for name in names}
         if not meta["settings"]:
             raise GraphnasError(f"store {path} holds no search yet")
@@ -97,6 +97,8 @@ def as_run(stored: Stored, estimator: Estimator | None, test: dict[str, float], 
         maximise=estimator.maximise if estimator else True,
         proposed_again=stored.meta.get("duplicates") or 0,
         wall=stored.meta.get("seconds"),
+        weights=stored.meta.get("weights") or (),
+        groups=stored.meta.get("groups") or {},
     )
 
 
@@ -105,7 +107,13 @@ def random_baseline(stored: Stored, estimator: Estimator, seeds: int = BASELINE_
     if not estimator.cheap or not stored.trials:
         return []
     settings = replace(
-        stored.needs_settings(), strategy="random", options={}, trials=len(stored.trials), seconds=None, cost=None
+        stored.needs_settings(),
+        strategy="random",
+        method=None,
+        options={},
+        trials=len(stored.trials),
+        seconds=None,
+        cost=None,
     )
     runs = []
     for seed in range(seeds):

@@ -28,6 +28,8 @@ class Run:
         proposed_again: known architectures that the strategy proposed and that are not among the trials (a Search keeps
             none of them).
         wall: seconds of the whole search; the sum of the trials' seconds when it is not known.
+        weights: of gradient-based searches: for each epoch ``epoch`` and ``weights``, matrices by group.
+        groups: of gradient-based searches: for each group the names of its ``rows`` and ``options``.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Run:
     maximise: bool = True
     proposed_again: int = 0
     wall: float | None = None
+    weights: Sequence[Mapping[str, Any]] = ()
+    groups: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
 
     @property
     def on(self) -> str:

@@ -6,13 +6,16 @@ import json
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphnas import registry
 from graphnas.errors import GraphnasError, unknown
 from graphnas.estimators.base import Estimator
 from graphnas.search import Budget, Search
 from graphnas.strategies.base import Trial
+
+if TYPE_CHECKING:
+    from graphnas.oneshot.gradient_search import GradientSearch
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,9 @@ class Settings:
         trials, seconds, cost: the budget; see ``Budget``.
         workers, time_limit, batch: see ``Search``; the first two do not change the trials.
         epochs, data, size, repeats: fidelity of training (tasks only); None takes the default.
+        method: of gradient-based search, in place of a strategy; ``options`` are then ``search_epochs``, ``batch``, ``steps``,
+            ``score_every``, ``memory``, ``task`` (what the supernet is trained on, if ``on`` is a table) and sizes of the
+            supernet.
     """
 
     space: str
@@ -44,6 +50,7 @@ class Settings:
     data: float | None = None
     size: Mapping[str, float] = field(default_factory=dict)
     repeats: int | None = None
+    method: str | None = None
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Settings:
@@ -99,6 +106,48 @@ class Settings:
         )
         return TrainingEstimator(space, task, fidelity, repeats=self.repeats or 1)
 
+    def gradient_search(
+        self,
+        store: str | None = None,
+        on_epoch: Callable[[int, int, Mapping[str, Any]], None] | None = None,
+        estimator: Estimator | None = None,
+    ) -> GradientSearch:
+        """The GradientSearch of these settings.
+
+        Raises:
+            GraphnasError: a budget, which these searches do not have, an unknown option, or a table without a task.
+        """
+        from graphnas.oneshot.gradient_search import GradientSearch
+
+        if self.trials is not None or self.seconds is not None or self.cost is not None:
+            raise GraphnasError(
+                "a gradient-based search ends after its epochs: give --option search_epochs=N, no budget"
+            )
+        options = dict(self.options)
+        named = {name: options.pop(name, None) for name in ("search_epochs", "batch", "steps", "score_every")}
+        on_table = self.on in registry.names("table")
+        task = options.pop("task", None if on_table else self.on)
+        if task is None:
+            raise GraphnasError(
+                f"{self.on} is a table and trains nothing: name the task of the supernet, as in --option task=cifar10-16px"
+            )
+        return GradientSearch(
+            self.space,
+            task,
+            estimator or self.estimator(),
+            self.method or "darts1",
+            epochs=named["search_epochs"],
+            batch=named["batch"],
+            steps=named["steps"],
+            score_every=named["score_every"],
+            memory=options.pop("memory", "store"),
+            size=options,
+            seed=self.seed,
+            store=store,
+            on_epoch=on_epoch,
+            command=self.record(),
+        )
+
     def search(
         self,
         store: str | None = None,
@@ -123,12 +172,12 @@ class Settings:
 
     def shell(self, store: str) -> str:
         """The command that repeats the search."""
-        words = ["graphnas", "search", self.space, "--on", self.on, "--strategy", self.strategy]
+        how = ["--strategy", self.strategy] if self.method is None else ["--method", self.method]
+        words = ["graphnas", "search", self.space, "--on", self.on, *how]
         budget = self.budget()
+        limits = (("budget", budget.trials), ("seconds", budget.seconds), ("cost", budget.cost))
         for flag, value in (
-            ("budget", budget.trials),
-            ("seconds", budget.seconds),
-            ("cost", budget.cost),
+            *(limits if self.method is None else ()),
             ("epochs", self.epochs),
             ("data", self.data),
             ("repeats", self.repeats),

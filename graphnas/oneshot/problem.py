@@ -70,7 +70,7 @@ class SupernetProblem:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             made = functional_call(
-                self.supernet, {**state.parameters, **buffers}, given.inputs, {"mix": self.rows(mix)}
+                self.supernet, {**state.parameters, **buffers}, _laid_out(given.inputs), {"mix": self.rows(mix)}
             )
         return made, buffers
 
@@ -131,6 +131,11 @@ class SupernetProblem:
     def examples(self, batch: Any) -> int:
         """The number of examples in a batch."""
         return len(_plain(batch).target)
+
+
+def _laid_out(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Images with the channels last in memory: all that follows keeps this order, in which a CPU convolves faster."""
+    return tuple(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in inputs)
 
 
 def _plain(batch: Batch | Drawn) -> Batch:

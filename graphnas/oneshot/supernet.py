@@ -12,7 +12,7 @@ from graphnas.architecture import Architecture, Node
 from graphnas.compile import compile
 from graphnas.errors import GraphnasError, unknown
 from graphnas.oneshot.discretisers import NONE
-from graphnas.oneshot.opened import groups_of, opened
+from graphnas.oneshot.opened import OPEN, groups_of, opened
 from graphnas.ops.layers import Cost
 from graphnas.ops.mixture import Mixed, Row
 from graphnas.ops.registry import get, infer
@@ -75,6 +75,10 @@ class Supernet(nn.Module):
         self.part, self.node_norm = part, node_norm
         architecture, self.groups = opened(self.space, keep, absent)
         whole = self.space.network(architecture, signature, **self.size)
+        if any(n.op == OPEN for n in whole.nodes):
+            raise GraphnasError(
+                f"space {space.name!r} has no supernet: its networks cannot be built with open decisions"
+            )
         self.architecture = altered(whole, part, node_norm)
         self.places = groups_of(self.space)[1]
         self.network = compile(self.architecture, seed)
@@ -200,8 +204,8 @@ class Supernet(nn.Module):
             if n.op != "mixed":
                 continue
             inputs = [shapes[j] for j in n.inputs]
-            children = get("mixed").layer(dict(n.params), inputs).children  # type: ignore[misc]
-            cost = torch.tensor([[c.params, c.macs] for c in (child.cost(*inputs) for child in children)]).double()
+            costs = get("mixed").layer(dict(n.params), inputs).costs(*inputs)  # type: ignore[misc]
+            cost = torch.tensor([[c.params, c.macs] for c in costs]).double()
             widths = [self._width(group) for group, _ in n.get("rows")]
             grid = cost.view(*widths, 2)
             for axis, (group, row) in enumerate(n.get("rows")):

@@ -71,9 +71,13 @@ class Layer:
                 inputs = (child.shape(*inputs),)
             return total
         if self.target == PARALLEL:
-            _, narrow = self._narrowed(inputs)
-            return sum((child.cost(*narrow) for child in self.children), Cost())
+            return sum(self.costs(*inputs), Cost())
         return self._rule().cost(dict(self.arguments), inputs)
+
+    def costs(self, *inputs: Shape) -> list[Cost]:
+        """The cost of each child of a parallel layer."""
+        _, narrow = self._narrowed(inputs)
+        return [child.cost(*narrow) for child in self.children]
 
     def _narrowed(self, inputs: tuple[Shape, ...]) -> tuple[int, tuple[Shape, ...]]:
         """What the children of a parallel layer read: one channel in ``part``."""
@@ -197,7 +201,7 @@ rule("graphnas.ops.mixture.Select", _same)
 rule("graphnas.ops.mixture.Share", lambda a, i: ())
 rule(
     "graphnas.ops.mixture.Zero",
-    lambda a, i: (i[0][0], a["features"])
-    if "features" in a
-    else (*i[0][:-2], *(-(-size // a["stride"]) for size in i[0][-2:])),
+    lambda a, i: (
+        (i[0][0], a["features"]) if "features" in a else (*i[0][:-2], *(-(-size // a["stride"]) for size in i[0][-2:]))
+    ),
 )

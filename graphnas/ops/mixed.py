@@ -74,7 +74,9 @@ def _option(name: str, params: Mapping[str, Any], inputs: Sequence[Shape]) -> La
         return layer("torch.nn.Identity")
     if name == "zero":
         features = params.get("features")
-        return layer("graphnas.ops.mixture.Zero", stride=None if features else params.get("stride", 1), features=features)
+        return layer(
+            "graphnas.ops.mixture.Zero", stride=None if features else params.get("stride", 1), features=features
+        )
     op = get(name)
     if op.layer is None:
         raise GraphnasError(f"{name!r} cannot be an option of an open operation: it is no layer")

@@ -65,16 +65,18 @@ class Mixed(nn.Module):
         return shuffled.transpose(1, 2).flatten(1, 2)
 
     def _sum(self, inputs: Sequence[Any], row: Row) -> Tensor:
-        total: Tensor | None = None
-        for k in row.live:
-            if self.silent[k]:
-                continue
+        live = [k for k in row.live if not self.silent[k]]
+        values: list[Tensor] = []
+        for k in live:
             read = inputs if self.reads is None else inputs[: self.reads[k]]
-            value = self._checkpointed(k, read) if self.recompute else self.options[k](*read)
-            term = value * _aligned(row.weights[..., k], value)
-            total = term if total is None else total + term
-        if total is None:
-            total = self.options[row.live[0]](*inputs)
+            values.append(self._checkpointed(k, read) if self.recompute else self.options[k](*read))
+        if not live:
+            total: Tensor = self.options[row.live[0]](*inputs)
+        elif row.weights.ndim == 1:
+            total = _WeightedSum.apply(row.weights[live], *values)  # type: ignore[no-untyped-call]
+        else:
+            terms = [v * _aligned(row.weights[..., k], v) for k, v in zip(live, values, strict=True)]
+            total = torch.stack(terms).sum(0)
         if row.rest and len(row.live) < row.weights.shape[-1]:
             others = [k for k in range(row.weights.shape[-1]) if k not in row.live]
             total = total + _aligned(row.weights[..., others].sum(-1), total)
@@ -145,6 +147,37 @@ class Zero(nn.Module):
         if self.features is not None:
             return torch.zeros(len(x), self.features, dtype=x.dtype, device=x.device)
         return torch.zeros_like(x if self.stride == 1 else x[..., :: self.stride, :: self.stride])
+
+
+class _WeightedSum(torch.autograd.Function):
+    """``sum_k w_k x_k`` with one pass over memory for each term, forward and backward; differentiable twice."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, *values: Tensor) -> Tensor:
+        """Weights ``[K]`` and K tensors of one shape."""
+        ctx.save_for_backward(weights, *(values if ctx.needs_input_grad[0] else ()))
+        factors = weights.tolist()
+        total: Tensor = values[0] * factors[0]
+        for factor, value in zip(factors[1:], values[1:], strict=True):
+            total.add_(value, alpha=factor)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of both, where they are wanted."""
+        (gradient,) = gradients
+        weights, *values = ctx.saved_tensors
+        of_weights = torch.stack([_inner(gradient, value) for value in values]) if values else None
+        wanted = ctx.needs_input_grad[1:]
+        return of_weights, *[gradient * weights[k] if on else None for k, on in enumerate(wanted)]
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """The scalar product; without a copy where both have the same order in memory."""
+    if a.ndim == 4:
+        a, b = a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1)  # reshape copies where the order is another
+    made: Tensor = torch.dot(a.reshape(-1), b.reshape(-1))
+    return made
 
 
 def product(*rows: Row) -> Row:

@@ -22,12 +22,20 @@ SEEDS = (0, 1, 2)
 # The papers' rates and lengths are for images. Here all methods have one optimiser for the weights and one for alpha, but
 # methods that draw one-hot samples need weights that are trained before they commit themselves, or a faster alpha.
 DIFFERENT: dict[str, dict[str, Any]] = {
-    "snas": {"alpha": 0.1, "weights": 0.03, "epochs": 20},
-    "gdas": {"alpha": 0.2, "weights": 0.03},
+    "snas": {"alpha": 0.1, "weights": 0.03, "epochs": 14},
+    "gdas": {"alpha": 0.2, "weights": 0.03, "epochs": 28},
+    "drnas": {"epochs": 28},
+    "idarts": {"epochs": 28},
+    "darts_pt": {"epochs": 40},
     "unas_edges": {"alpha": 0.03, "epochs": 30, "gate": Every(1, warmup=0.3)},
-    "zarts_mgs": {"gate": Every(5, warmup=0.2), "outer": MGS(4, 3, sigma=Cosine(0.025, 0.0, begin=0.2))},
-    "zarts_rs": {"alpha": 0.15, "gate": Every(8, warmup=0.2), "outer": RandomSmoothing(4, 3, Constant(0.1))},
-    "zarts_gld": {"gate": Every(5, warmup=0.2), "outer": GLD(0.4, 0.05, 2)},
+    "zarts_mgs": {"epochs": 40, "gate": Every(5, warmup=0.2), "outer": MGS(4, 3, sigma=Cosine(0.025, 0.0, begin=0.2))},
+    "zarts_rs": {
+        "epochs": 24,
+        "alpha": 0.15,
+        "gate": Every(8, warmup=0.2),
+        "outer": RandomSmoothing(4, 3, Constant(0.1)),
+    },
+    "zarts_gld": {"epochs": 40, "gate": Every(5, warmup=0.2), "outer": GLD(0.4, 0.05, 2)},
 }
 NOT_HERE = {"unas", "darts_pt", "darts_pt_fixed", "snas_discrete", "snas_policy_gradient"}
 """Selectors give every node two operations, which is not the teacher; "none" is never missed, see below; the last two
@@ -39,7 +47,7 @@ def adapted(name: str) -> Method:
     rate = changed.pop("weights", 0.02)
     inner = SGD(Cosine(rate, rate / 10), momentum=0.9)
     architecture = Adam(Constant(changed.pop("alpha", 0.05)), betas=(0.5, 0.999)) if method.architecture else None
-    return replace(method, **{"inner": inner, "architecture": architecture, "epochs": 40, **changed})
+    return replace(method, **{"inner": inner, "architecture": architecture, "epochs": 20, **changed})
 
 
 def found(name: str, seed: int) -> tuple[KnownAnswer, Result]:

@@ -10,7 +10,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 
-from graphnas.errors import GraphnasError, unknown
+from graphnas.errors import GraphnasError
 from graphnas.oneshot.method import Method
 
 GROUP = "graphnas.methods"
@@ -37,11 +37,12 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Method:
-    """The method of this name.
+    """The method of this name; "-" and "_" are the same.
 
     Raises:
         GraphnasError: unknown name.
     """
-    if name not in _methods():
-        raise unknown("method of gradient-based search", name, _methods())
-    return _methods()[name]
+    written = name.replace("-", "_")
+    if written not in _methods():
+        raise GraphnasError(f"unknown method of gradient-based search {name!r}; known: {', '.join(names())}")
+    return _methods()[written]

@@ -21,6 +21,10 @@ class Relaxation(ABC):
 
     per_example: bool = False
     """Whether each example of a batch gets its own sample."""
+    channels: int = 1
+    """One channel in so many passes the operations of the supernet that this relaxation is for."""
+    node_norm: bool = False
+    """Whether that supernet normalises its sums."""
 
     @abstractmethod
     def __call__(

@@ -24,6 +24,8 @@ class ClampNorm(Relaxation):
 
     exclude: tuple[str, ...] = ("none",)
 
+    node_norm = True
+
     def initial(self, groups: Sequence[Group], generator: torch.Generator) -> Alpha:
         """1 / K with a little noise, where K is the number of options of the row."""
         noise = self.drawn(groups, generator, 0.0, 1e-4)
