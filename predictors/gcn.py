@@ -22,7 +22,7 @@ from predictors.colours import ColourGraphs
 from predictors.contraction import contract_merges
 from predictors.descriptor_members import DescriptorMembers
 from predictors.descriptors import SCALARS, Descriptors, Groups, reference_forms
-from predictors.gcn_network import ScoreNetwork, one_thread, train
+from predictors.gcn_network import ScoreNetwork, SideTask, one_thread, train
 from predictors.losses import LOSSES, loss_of
 from predictors.mixture import Mixture
 from predictors.ranks import Increasing
@@ -69,7 +69,9 @@ class GCNPredictor(Predictor):
         trees: how many extremely randomised trees the mixture holds, 0 for none.
         reference: how many random architectures, without labels, settle scales.
         seed: fixes all random draws.
-        signals: cheap numbers about architectures, described like the graph.
+        signals: cheap numbers about architectures.
+        signals_as: "inputs" describes architectures by them, so every one that is predicted must be measured; with "targets" the
+            networks learn to predict them for the reference architectures beside the scores, and nothing else is measured.
 
     Raises:
         GraphnasError: an argument out of range.
@@ -98,8 +100,13 @@ class GCNPredictor(Predictor):
         reference: int = 1000,
         seed: int = 0,
         signals: Signals | None = None,
+        signals_as: str = "inputs",
     ) -> None:
-        for what, value, known in (("loss", loss, LOSSES), ("kind", kind, KINDS)):
+        for what, value, known in (
+            ("loss", loss, LOSSES),
+            ("kind", kind, KINDS),
+            ("signals_as", signals_as, ("inputs", "targets")),
+        ):
             if value not in known:
                 raise unknown(f"{what} of the GCN predictor", value, known)
         least = {
@@ -140,6 +147,7 @@ class GCNPredictor(Predictor):
         self.reference = reference
         self.seed = seed
         self.signals = signals
+        self.signals_as = signals_as
 
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments without the space and the signals."""
@@ -150,7 +158,7 @@ class GCNPredictor(Predictor):
         # Training forms come first, in the order of their first appearance.
         forms = reference_forms(self.space, architectures, self.reference, rng)
         known, member = classes_of(self.space, architectures)
-        self.descriptors_ = Descriptors(self.space, self.signals)
+        self.descriptors_ = Descriptors(self.space, self._inputs_signals())
         groups = self.descriptors_.fit(forms)
         labelled, ranks = _rows(groups, member), normal_scores(scores)
         # Standardised, because squared errors need a scale; ranking losses see the order alone.
@@ -159,7 +167,8 @@ class GCNPredictor(Predictor):
         folds = np.full(len(scores), -1)
         if (self.kernel or self.trees) and self.networks > 1 and len(known) >= _CLASSES_IN_FOLD * self.networks:
             folds = folds_of(member, self.networks, rng)
-        self.networks_ = self._train(known, groups, np.array(member), targets, folds)
+        side = self._side_task(forms, groups) if self.signals and self.signals_as == "targets" else None
+        self.networks_ = self._train(known, groups, np.array(member), targets, folds, side)
         self.described_ = self._described().fit(labelled, ranks)
         values, _ = self._members(forms, groups)
         mixture = Mixture.of_reference(values, self._shared(np.array(_PRIOR)))
@@ -173,8 +182,23 @@ class GCNPredictor(Predictor):
         latent, _ = mixture(values, np.zeros_like(values))
         self.unit_ = Increasing.matching(latent[member], scores)
 
+    def _inputs_signals(self) -> Signals | None:
+        return self.signals if self.signals_as == "inputs" else None
+
+    def _side_task(self, forms: Sequence[Architecture], groups: Groups) -> SideTask:
+        """Normal scores of the signals of the reference architectures."""
+        assert self.signals is not None
+        columns = [normal_scores(x[:, 0]) for x in self.signals.groups(forms).values()]
+        return SideTask(*self._inputs(forms, groups), torch.from_numpy(np.stack(columns, axis=1)).float())
+
     def _train(
-        self, known: Sequence[Architecture], groups: Groups, member: np.ndarray, targets: np.ndarray, folds: np.ndarray
+        self,
+        known: Sequence[Architecture],
+        groups: Groups,
+        member: np.ndarray,
+        targets: np.ndarray,
+        folds: np.ndarray,
+        side: SideTask | None,
     ) -> list[ScoreNetwork]:
         """Every network, trained without its fold of the labels."""
         graphs, scalars = self._inputs(known, {name: x[: len(known)] for name, x in groups.items()})
@@ -194,6 +218,7 @@ class GCNPredictor(Predictor):
                     learning_rate=self.learning_rate,
                     weight_decay=self.weight_decay,
                     generator=torch.Generator().manual_seed(self.seed * 1009 + number),
+                    side=side,
                 )
             made.append(network)
         return made
@@ -284,7 +309,7 @@ class GCNPredictor(Predictor):
 
     def _set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         self.signals = Signals.of_arrays(self.space, arrays)
-        self.descriptors_ = Descriptors(self.space, self.signals)
+        self.descriptors_ = Descriptors(self.space, self._inputs_signals())
         self.descriptors_.set_arrays(arrays)
         self.described_ = self._described()
         self.described_.set_arrays(arrays, self.descriptors_.widths)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from graphnas.ops.dropout import Dropout
 from predictors.colour_encoder import ColourEncoder
@@ -45,14 +47,35 @@ class ScoreNetwork(nn.Module):
 
     def forward(self, graphs: ColourGraphs, scalars: Tensor) -> Tensor:
         """Scores ``[B]`` of graphs with scalars ``[B, S]``."""
+        return self.last(self.features(graphs, scalars)).squeeze(1)  # type: ignore[no-any-return]
+
+    def features(self, graphs: ColourGraphs, scalars: Tensor) -> Tensor:
+        """What the last map reads, ``[B, hidden]``."""
         read = torch.cat([self.encoder(graphs), scalars], dim=1)
-        return self.last(self.dropout(torch.relu(self.hidden(read)))).squeeze(1)  # type: ignore[no-any-return]
+        made: Tensor = self.dropout(torch.relu(self.hidden(read)))
+        return made
 
     @torch.no_grad()
     def evaluate(self, graphs: ColourGraphs, scalars: Tensor) -> Tensor:
         """Scores ``[n]`` without dropout or gradient."""
         self.eval()
         return self(graphs, scalars)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class SideTask:
+    """Cheap signals that a network learns to predict beside the scores (multi-task learning: Caruana, Machine Learning 1997).
+
+    Attributes:
+        graphs, scalars: of n architectures that need no labels.
+        targets: ``[n, k]``, standardised signals.
+        weight: of their squared error in the loss.
+    """
+
+    graphs: ColourGraphs
+    scalars: Tensor
+    targets: Tensor
+    weight: float = 1.0
 
 
 def train(
@@ -67,9 +90,18 @@ def train(
     learning_rate: float,
     weight_decay: float,
     generator: torch.Generator,
+    side: SideTask | None = None,
 ) -> None:
-    """Minimise a loss by AdamW with a cosine schedule to 0, on random batches (all graphs if there are at most ``batch``)."""
-    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+    """Minimise a loss by AdamW with a cosine schedule to 0, on random batches (all graphs if there are at most ``batch``).
+
+    With a side task every step adds its loss on a random batch of its own, by a linear map that is dropped afterwards.
+    """
+    parameters = list(network.parameters())
+    head = None
+    if side is not None:
+        head = nn.Linear(network.hidden.out_features, side.targets.shape[1])
+        parameters += head.parameters()
+    optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     network.train()
     for _ in range(steps):
@@ -78,7 +110,12 @@ def train(
             rows = torch.randperm(len(targets), generator=generator)[:batch]
             some, read, wanted = graphs[rows.numpy()], scalars[rows], targets[rows]
         optimiser.zero_grad()
-        loss(network(some, read), wanted).backward()  # type: ignore[no-untyped-call]
+        total = loss(network(some, read), wanted)
+        if side is not None and head is not None:
+            rows = torch.randperm(len(side.targets), generator=generator)[:batch]
+            said = head(network.features(side.graphs[rows.numpy()], side.scalars[rows]))
+            total = total + side.weight * mse_loss(said, side.targets[rows])
+        total.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
     network.eval()

@@ -173,3 +173,33 @@ def test_wrong_signals_are_refused():
     signals = _signals(lambda forms: np.full(len(forms), np.inf))
     with pytest.raises(GraphnasError, match="is inf"):
         KernelPredictor(SPACE, signals=signals).fit(_sample(5), np.arange(5))
+
+
+def test_signals_as_targets_teach_the_networks_without_being_asked_for_in_prediction():
+    """Scores and signal are one hidden number; few labels alone do not tell it, the signal of unlabelled architectures does."""
+
+    def hidden(a):
+        return float(sum((i + 1) * (n.op == "nor_conv_3x3") - (n.op == "nor_conv_1x1") for i, n in enumerate(a.nodes)))
+
+    asked = []
+
+    def measure(forms):
+        asked.extend(SPACE.key(form) for form in forms)
+        return np.array([[hidden(form)] for form in forms])
+
+    known, new = _sample(6, 1), _sample(150, 2)
+    options = {"networks": 2, "steps": 250, "width": 32, "kernel": False, "trees": 0, "scalars": False, "reference": 400}
+    taus = {}
+    for weight in ("none", "targets"):
+        signals = Signals(SPACE, ["hidden"], measure) if weight == "targets" else None
+        predictor = GCNPredictor(SPACE, signals=signals, signals_as="targets", **options)
+        predictor.fit(known, np.array([hidden(SPACE.canonical(a)) for a in known]))
+        before = len(asked)
+        mean = predictor.predict(new).mean
+        assert len(asked) == before
+        taus[weight] = kendall_tau(mean, [hidden(SPACE.canonical(a)) for a in new])
+    assert 0 < len(asked) <= 406
+    assert taus["targets"] > taus["none"] + 0.1
+    assert taus["targets"] > 0.7
+    with pytest.raises(GraphnasError, match="signals_as"):
+        GCNPredictor(SPACE, signals_as="both")
