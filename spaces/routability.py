@@ -86,12 +86,27 @@ def _space(name: str, kind: str, decoder: bool) -> Space:
         nodes,
         semantics=SEMANTICS,
         valid=_Rule(guides),
+        count=connected_stages() ** STAGES * len(OPS) ** len(ops) * 2 ** len(links),
         order=[*edges, *ops, *links],
         network=build,
         size=SIZE,
         accepts=(kind,),
         description=f"three stages with searchable edges for routability ({'hotspot map' if decoder else 'violated nets'})",
     )
+
+
+@lru_cache(maxsize=1)
+def connected_stages() -> int:
+    """The number of edge sets of a stage in which a path leads from its input to its result."""
+    pairs = [(u, v) for v in range(1, VERTICES + 2) for u in range(v)]
+    count = 0
+    for edges in range(2 ** len(pairs)):
+        reached = 1  # bit v: vertex v is reached
+        for place, (u, v) in enumerate(pairs):
+            if edges >> place & 1 and reached >> u & 1:
+                reached |= 1 << v
+        count += reached >> (VERTICES + 1) & 1
+    return count
 
 
 class _Rule:

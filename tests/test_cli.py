@@ -44,7 +44,8 @@ def table_store(cli: Cli, tmp_path: Path) -> Path:
 
 
 def test_spaces_tasks_and_strategies_are_listed(cli: Cli) -> None:
-    code, out, _ = cli("spaces", "--json")
+    code, out, err = cli("spaces", "--json")
+    assert code == 0, err
     rows = {row["name"]: row for row in json.loads(out)}
     assert code == 0
     assert rows["nasbench201"]["size"] == 15_625
