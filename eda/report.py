@@ -121,7 +121,7 @@ def _figure(model: RoutabilityModel, task: RoutabilityTask, split: str, said: Se
         axes.set_xlabel("share of violated nets")
         axes.set_ylabel("predicted")
         axes.legend(fontsize=7, ncols=2)
-        return f"<figure>{figure_svg(figure, "nets")}<figcaption>Each point is a placement.</figcaption></figure>"
+        return f"<figure>{figure_svg(figure, 'nets')}<figcaption>Each point is a placement.</figcaption></figure>"
     hot = sorted(range(len(samples)), key=lambda i: -int((samples[i].labels[task.effort].hotspots > 0).sum()))
     chosen: dict[str, int] = {}
     for i in hot:
@@ -141,4 +141,4 @@ def _figure(model: RoutabilityModel, task: RoutabilityTask, split: str, said: Se
             axes.set_xticks([])
             axes.set_yticks([])
     note = "Above the tiles with violations, below their predicted probability; the placements with most of them."
-    return f"<figure>{figure_svg(figure, "hotspots")}<figcaption>{note}</figcaption></figure>"
+    return f"<figure>{figure_svg(figure, 'hotspots')}<figcaption>{note}</figcaption></figure>"

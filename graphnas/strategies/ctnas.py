@@ -12,7 +12,8 @@ from graphnas.errors import GraphnasError
 from graphnas.predictor import Comparator
 from graphnas.space import Decisions, Space
 from graphnas.strategies.comparing import ComparingStrategy, LearnsPairs, confident_pairs, strongest
-from graphnas.strategies.policy import leave_one_out, make_policy
+from graphnas.strategies.policies import make_policy
+from graphnas.strategies.policy import leave_one_out
 
 _EXPLORE_STEPS = 20
 """Optimiser steps of the comparator for each set of pseudo-labels."""

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphnas.errors import GraphnasError, unknown
+from graphnas.errors import GraphnasError
 from graphnas.space import Decisions, Space
 
-POLICIES = ("lstm", "product")
 _MAX_TRIES = 100
 
 Allowed = Callable[[Decisions], Sequence[int]]
@@ -190,23 +189,3 @@ def take(state: Mapping[str, Any], name: str, like: np.ndarray) -> np.ndarray:
     if found is None or found.shape != like.shape:
         raise GraphnasError(f"the state of a policy lacks {name!r} of shape {list(like.shape)}; start the search anew")
     return found
-
-
-def make_policy(name: str, space: Space, rng: np.random.Generator, options: Mapping[str, Any]) -> Policy:
-    """The policy of this name, "lstm" or "product", with arguments of its constructor.
-
-    Raises:
-        GraphnasError: unknown name or options.
-    """
-    from graphnas.strategies.product_policy import ProductPolicy
-
-    if name not in POLICIES:
-        raise unknown("policy", name, POLICIES)
-    try:
-        if name == "product":
-            return ProductPolicy(space, **options)
-        from graphnas.strategies.recurrent_policy import RecurrentPolicy  # torch is slow to import
-
-        return RecurrentPolicy(space, rng, **options)
-    except TypeError as error:
-        raise GraphnasError(f"policy {name!r} does not take these options: {error}") from None

@@ -12,7 +12,7 @@ from graphnas.architecture import Architecture
 from graphnas.errors import GraphnasError
 from graphnas.space import Space
 from graphnas.strategies.base import Strategy, Trial
-from graphnas.strategies.policy import make_policy
+from graphnas.strategies.policies import make_policy
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     "lstm": {"learning_rate": 5e-3},

@@ -188,7 +188,15 @@ def test_signals_as_targets_teach_the_networks_without_being_asked_for_in_predic
         return np.array([[hidden(form)] for form in forms])
 
     known, new = _sample(6, 1), _sample(150, 2)
-    options = {"networks": 2, "steps": 250, "width": 32, "kernel": False, "trees": 0, "scalars": False, "reference": 400}
+    options = {
+        "networks": 2,
+        "steps": 250,
+        "width": 32,
+        "kernel": False,
+        "trees": 0,
+        "scalars": False,
+        "reference": 400,
+    }
     taus = {}
     for weight in ("none", "targets"):
         signals = Signals(SPACE, ["hidden"], measure) if weight == "targets" else None

@@ -16,7 +16,8 @@ from scipy.stats import chi2
 from graphnas.architecture import node
 from graphnas.errors import GraphnasError
 from graphnas.space import Choice, Decisions, Space
-from graphnas.strategies.policy import Policy, leave_one_out, make_policy
+from graphnas.strategies.policies import make_policy
+from graphnas.strategies.policy import Policy, leave_one_out
 from graphnas.strategies.product_policy import ProductPolicy
 from graphnas.strategies.recurrent_policy import RecurrentPolicy
 from graphnas.testing.rules import global_randomness_untouched
