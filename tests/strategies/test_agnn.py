@@ -346,6 +346,21 @@ def test_the_random_architectures_at_the_start_teach_nothing() -> None:
     assert all(np.array_equal(after, before[name]) for name, after in weights(strategy).items())
 
 
+def test_a_given_start_comes_first_and_is_the_first_best() -> None:
+    start = [(1, 0, 1, 0, 1, 0), (0, 1, 0, 1, 0, 1)]
+    strategy = made(initial=0, start=start)
+    assert [SPACE.encode(a) for a in strategy.ask(2)] == start
+    strategy.tell([trial(start[0], 2.0), trial(start[1], 1.0)])
+    assert (strategy.best, strategy.best_score) == (start[0], 2.0)
+    (child,) = strategy.ask(1)
+    assert len(differing(start[0], SPACE.encode(child), strategy.classes)) == 1
+    strategy = made(initial=1, start=start[:1])
+    first, _ = strategy.ask(2)
+    assert SPACE.encode(first) == start[0]
+    with pytest.raises(GraphnasError):
+        made(start=[(9,) * 6])
+
+
 def test_what_is_learned_is_asked_for() -> None:
     """Colour b in both layers is worth most, the rest is noise around m*: the encoder comes to prefer it."""
     strategy = started(0.0, select="argmax", learning_rate=0.02, temperature=1.0)
@@ -389,7 +404,9 @@ def test_the_state_is_strict_json_and_complete() -> None:
 
 def test_impossible_options_are_refused() -> None:
     for options in ({"changes": 0}, {"changes": 4}, {"initial": 0}, {"patience": 0}):
-        with pytest.raises(GraphnasError, match=r"AGNN needs initial >= 1, patience >= 1 and changes in 1\.\.3"):
+        with pytest.raises(
+            GraphnasError, match=r"AGNN needs initial >= 1 \(or a start\), patience >= 1 and changes in 1\.\.3"
+        ):
             made(**options)
     for options in ({"hidden": 0}, {"temperature": 0.0}, {"learning_rate": -1.0}, {"tanh_constant": math.inf}):
         with pytest.raises(GraphnasError, match="AGNN needs hidden in"):
