@@ -79,13 +79,13 @@ PLANS: dict[str, Plan] = {
     "guided": Plan("guided", {}, 5, 50, (300, 200)),
     "guided, no trees": Plan("guided", {"predictor_options": {"trees": 0}}, 5, 10, (300, 200)),
     "guided, forest": Plan(
-        "guided", {"predictor": "random_forest", "predictor_options": {"trees": 100}}, 8, 5, (200, 200)
+        "guided", {"predictor": "random_forest", "predictor_options": {"trees": 100}}, 8, 10, (200, 200)
     ),
     "guided, gcn": Plan("guided", {"predictor": "gcn", "every": 20, "growth": 1.2}, 10, 2, (100, 100)),
-    "bananas": Plan("guided", _BANANAS, 10, 3, (150, 150)),
-    "ctnas": Plan("ctnas", _NAC, 10, 3, (200, 200)),
-    "comparator_evolution": Plan("comparator_evolution", _NAC, 10, 3, (200, 200)),
-    "nao": Plan("nao", _NAO, 10, 3, (200, 200)),
+    "bananas": Plan("guided", _BANANAS, 10, 5, (150, 150)),
+    "ctnas": Plan("ctnas", _NAC, 10, 5, (200, 200)),
+    "comparator_evolution": Plan("comparator_evolution", _NAC, 10, 10, (200, 200)),
+    "nao": Plan("nao", _NAO, 10, 5, (200, 200)),
 }
 FAST = ("random", "local_search", *YARDSTICKS, "policy_gradient", "guided")
 Rows = dict[tuple[str, str, int], dict[str, Any]]
