@@ -148,11 +148,8 @@ def metrics_with_intervals(
 ) -> dict[str, Interval]:
     """Every metric of outputs on a part, with its 95 % interval over designs."""
     samples = task.samples(split)
-    designs = [s.design for s in samples]
-    names = task.measure(outputs, samples)
 
-    def measure(metric: str) -> Callable[[np.ndarray], float]:
-        return lambda rows: task.measure([outputs[i] for i in rows], [samples[i] for i in rows])[metric]
+    def measure(rows: np.ndarray) -> dict[str, float]:
+        return task.measure([outputs[i] for i in rows], [samples[i] for i in rows])
 
-    rng = np.random.default_rng(seed)
-    return {metric: over_designs(measure(metric), designs, rng) for metric in names}
+    return over_designs(measure, [s.design for s in samples], np.random.default_rng(seed))

@@ -38,15 +38,12 @@ def save_overlay(placement: Placement, technology: Technology, found: Routabilit
     axes.add_collection(
         LineCollection(_stars(geometry.pins / units, geometry.start), colors="#3b6ea5", linewidths=0.25, alpha=0.35)
     )
-    image = axes.pcolormesh(
-        grid.x / units,
-        grid.y / units,
-        found.hotspots,
-        cmap="inferno_r",
-        alpha=0.55,
-        vmin=0,
-        vmax=max(0.05, float(found.hotspots.max())),
-    )
+    most = max(0.05, float(found.hotspots.max()))
+    # Tiles that are hardly in danger stay clear, so that cells and nets are seen.
+    shade = 0.75 * np.clip(found.hotspots / most, 0, 1)
+    image = axes.pcolormesh(grid.x / units, grid.y / units, found.hotspots, cmap="YlOrRd", vmin=0, vmax=most, zorder=3)
+    image.set_alpha(shade)  # type: ignore[arg-type]  # matplotlib takes an array, its annotation does not say so
+    image.set_rasterized(True)
     figure.colorbar(image, ax=axes, shrink=0.85, label="probability of a violation in the tile")
     count = "" if found.violated is None else f", {found.violated:.0f} of {found.nets} nets expected to be violated"
     axes.set_title(f"{found.design}{count}", fontsize=10)

@@ -93,7 +93,7 @@ def test_areas_against_counted_pairs() -> None:
 def test_intervals_draw_designs() -> None:
     designs = ["a"] * 30 + ["b"] * 30
     values = np.array([0.0] * 30 + [1.0] * 30)
-    found = over_designs(lambda rows: float(values[rows].mean()), designs, np.random.default_rng(0))
+    found = over_designs(lambda rows: {"mean": float(values[rows].mean())}, designs, np.random.default_rng(0))["mean"]
     # Two designs: a resample has none, half or all of b; placements drawn one by one would stay near one half.
     assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)
 
