@@ -17,6 +17,7 @@ from graphnas.strategies.learned import LearnedStrategy, make_learner
 
 HALF_TOP = "half_top"
 _FRONT = 10  # from how many candidates climbing starts, at least
+_LATE = 1e12
 _RENEWED = 0.1  # share of the random candidates that every ask replaces
 
 
@@ -102,7 +103,7 @@ class PredictorGuided(LearnedStrategy[Predictor]):
         if not pool:
             return self._random(n)
         candidates = list(pool.values())
-        values = self._values(self.learner.predict(candidates))
+        values = self._hopeful_values(candidates)
         for _ in range(self.climbs):
             order = np.argsort(-values, kind="stable")[: max(n, _FRONT)]
             found = self._near([candidates[i] for i in order.tolist()], pool, size)
@@ -111,12 +112,18 @@ class PredictorGuided(LearnedStrategy[Predictor]):
             pool.update(found)
             candidates += found.values()
             bar = values[order[:n]].min()
-            values = np.concatenate([values, self._values(self.learner.predict(list(found.values())))])
+            values = np.concatenate([values, self._hopeful_values(list(found.values()))])
             if not (values[-len(found) :] > bar).any():
                 break
         order = np.argsort(-values, kind="stable")
         chosen = half_top(order, n, self.top, self.rng) if self.acquisition == HALF_TOP else order[:n]
         return [candidates[i] for i in chosen.tolist()]
+
+    def _hopeful_values(self, candidates: list[Architecture]) -> np.ndarray:
+        """The acquisition; what is likely to fail comes after all others."""
+        values = self._values(self.learner.predict(candidates))
+        hopeful = self.feasibility.hopeful(candidates)
+        return values if hopeful.all() else np.where(hopeful, values, values - _LATE)
 
     def _values(self, prediction: Prediction) -> np.ndarray:
         if self.acquisition == HALF_TOP:

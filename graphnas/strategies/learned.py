@@ -14,10 +14,13 @@ from graphnas.errors import GraphnasError
 from graphnas.predictor import Learner, Scores
 from graphnas.space import Space
 from graphnas.strategies.base import Strategy, Trial
+from graphnas.strategies.feasibility import Feasibility
 from graphnas.strategies.labels import Labels
 
 L = TypeVar("L", bound=Learner)
 _TRIES = 10
+_DRAWN = 20
+"""Of how many random architectures the most hopeful is taken where many trials fail."""
 
 
 class LearnedStrategy(Strategy, Generic[L]):
@@ -62,6 +65,7 @@ class LearnedStrategy(Strategy, Generic[L]):
         self.every = every
         self.growth = growth
         self.labels = Labels(space, keep)
+        self.feasibility = Feasibility(space)
         self._seen = 0  # labels at the last fit
         self._ready = False
 
@@ -80,7 +84,10 @@ class LearnedStrategy(Strategy, Generic[L]):
         return self._propose(n) if self._ready else self._random(n)
 
     def tell(self, trials: Sequence[Trial]) -> None:
-        """The trials become labels; failed ones are only not proposed again."""
+        """The trials become labels; failed ones are not proposed again, and tell what fails."""
+        for trial in trials:
+            if trial.status != "duplicate":
+                self.feasibility.tell(trial.architecture, bool(np.isfinite(trial.score)))
         self.labels.tell(trials)
 
     def _fit(self, count: int) -> None:
@@ -103,8 +110,19 @@ class LearnedStrategy(Strategy, Generic[L]):
     # -- unknown architectures ------------------------------------------------------------------
 
     def _random(self, n: int) -> list[Architecture]:
-        """``n`` random architectures, unknown ones as far as they are found."""
-        found = list(self._unknown(n, lambda: self.space.sample(self.rng)).values())
+        """``n`` random architectures, unknown ones as far as they are found.
+
+        Where many trials fail, the most hopeful of some, among them mutants of those that did not.
+        """
+        if not self.feasibility.doubtful:
+            found = list(self._unknown(n, lambda: self.space.sample(self.rng)).values())
+        else:
+            pool = self._unknown(_DRAWN * n, lambda: self.space.sample(self.rng))
+            if self.labels.best:
+                pool.update(self._unknown(_DRAWN * n, lambda: self._mutant(self.labels.best), pool))
+            found = list(pool.values())
+            order = np.argsort(-self.feasibility.probability(found), kind="stable")[:n]
+            found = [found[i] for i in order.tolist()]
         return found or [self.space.sample(self.rng) for _ in range(n)]
 
     def _unknown(
@@ -140,10 +158,11 @@ class LearnedStrategy(Strategy, Generic[L]):
     # -- state ----------------------------------------------------------------------------------
 
     def _state(self) -> dict[str, Any]:
-        return {"seen": self._seen, **self.labels.state()}
+        return {"seen": self._seen, "outcomes": self.feasibility.state(), **self.labels.state()}
 
     def _load(self, state: dict[str, Any]) -> None:
         self.labels.load(state)
+        self.feasibility.load(state["outcomes"])
         self._seen, self._ready = 0, False
         if state["seen"]:
             self._fit(state["seen"])
