@@ -59,14 +59,14 @@ def can(a: Architecture) -> bool:
     return all(d in (0, 1) for d in SPACE.encode(a)[:3])
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_search_finds_its_way_where_most_trials_fail(seed: int) -> None:
-    strategy = PredictorGuided(SPACE, np.random.default_rng(seed), predictor_options={"trees": 5, "reference": 100})
-    good = []
-    for number in range(60):
-        (a,) = strategy.ask(1)
-        score = float(sum(SPACE.encode(a)[3:])) if can(a) else math.nan
-        good.append(can(a))
-        strategy.tell([Trial(number, a, SPACE.key(a), "complete" if can(a) else "failed", score)])
-    assert np.mean(good) > 0.2  # chance: 0.064
-    assert np.mean(good[30:]) > 0.3
+def test_a_search_finds_its_way_where_most_trials_fail() -> None:
+    good = np.zeros((4, 70))
+    for seed, row in enumerate(good):
+        strategy = PredictorGuided(SPACE, np.random.default_rng(seed), predictor_options={"trees": 5, "reference": 100})
+        for number in range(70):
+            (a,) = strategy.ask(1)
+            row[number] = can(a)
+            score = float(sum(SPACE.encode(a)[3:])) if can(a) else math.nan
+            strategy.tell([Trial(number, a, SPACE.key(a), "complete" if can(a) else "failed", score)])
+    assert good.mean() > 0.2  # chance: 0.064
+    assert good[:, 40:].mean() > 0.35
