@@ -111,15 +111,15 @@ def space(family: str = "darts") -> Space:
         size=SIZE,
         accepts=("image",),
         recipe=RECIPE,
-        relaxed=lambda: Relaxed(
-            edges(family),
-            partial(to_edges, family=family),
-            partial(from_edges, family=family),
-            keep=2,
-            absent=() if family in WITH_NONE else ("none",),
-        ),
+        relaxed=partial(_relaxed, family),
         description=f"image cells, 2 inputs with {len(ops)} operations for each of 4 sums in two cells ({source_name})",
     )
+
+
+def _relaxed(family: str) -> Relaxed:
+    """All edges at once, of which two a sum are kept."""
+    to, back = partial(to_edges, family=family), partial(from_edges, family=family)
+    return Relaxed(edges(family), to, back, keep=2, absent=() if family in WITH_NONE else ("none",))
 
 
 def s2() -> Space:

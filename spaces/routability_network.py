@@ -50,7 +50,7 @@ def build(architecture: Architecture, signature: Signature, *, channels: int) ->
         elif n.op in _CONVOLUTIONS:
             index.append(b.add("map_conv", inputs, **_CONVOLUTIONS[n.op], name=f"node{i}.{n.op}"))
         else:
-            op = {"mixed": "mixed_depthwise", "max_pool": "maxpool3x3"}[n.op]
+            op = {"mixed": "mixed_depthwise", "max_pool": "maxpool3x3"}.get(n.op, n.op)
             index.append(b.add(op, inputs, name=f"node{i}.{n.op}"))
     raise AssertionError("a valid architecture has an output")
 

@@ -18,7 +18,7 @@ from graphnas.oneshot.optimisers import SGD
 from graphnas.oneshot.schedules import Constant
 from graphnas.tasks.image import ImageTask
 
-METHODS = ("darts2", "snas")
+METHODS = ("darts2", "snas", "drnas")
 
 
 def searched(name: str, folder: Path) -> SearchState:

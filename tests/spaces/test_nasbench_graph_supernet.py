@@ -63,6 +63,8 @@ WITHOUT = {
     "graphnas_gnn": "more than 256 combinations",
     "nasbench101": "has no supernet",
     "enas6": "defines no networks",
+    "routability_hotspots": "has no supernet",
+    "routability_nets": "has no supernet",
 }
 
 
@@ -70,7 +72,8 @@ WITHOUT = {
 def test_every_space_has_a_supernet_or_one_line_that_says_why_not(name):
     space = registry.get_space(name)
     image = "image" in space.accepts
-    signature = Signature("image", (3, 8, 8), 3) if image else SIGNATURE
+    kind = "map" if "map" in space.accepts else "image"
+    signature = SIGNATURE if "node" in space.accepts else Signature(kind, (3, 8, 8), 3)
     small = {
         k: v for k, v in {"channels": 4, "cells": 1 if name == "nasbench201" else 3}.items() if k in space.network_size
     }
