@@ -138,8 +138,8 @@ def search(name: str, label: str, seed: int, cap: int) -> dict[str, Any]:
 
 
 def curves(rows: Sequence[dict[str, Any]], column: int, cap: int) -> np.ndarray:
-    """Validation (1) or test (2) of the best so far after 1 to ``cap`` queries, ``[searches, cap]``."""
-    result = np.empty((len(rows), cap))
+    """Validation (1) or test (2) of the best so far after 1 to ``cap`` queries, ``[searches, cap]``; -inf before the first score."""
+    result = np.full((len(rows), cap), -np.inf)
     for row, made in zip(result, rows, strict=True):
         for improvement in made["improvements"]:
             row[int(improvement[0]) - 1 :] = improvement[column]
