@@ -119,9 +119,7 @@ class RoutabilityModel:
         if str(path) in TASKS:
             file = SHIPPED / f"model_{path}.npz"
             if not file.is_file():
-                raise GraphnasError(
-                    f"{file} is missing; reinstall graphnas, or give the file of a model of `graphnas eda train`"
-                )
+                raise GraphnasError(f"{file} is missing; give the file of a model that `graphnas eda search` wrote")
         else:
             file = Path(path)
         arrays = load_npz(file, max_bytes=MAX_BYTES)
