@@ -7,13 +7,20 @@ from typing import Any
 
 from eda.development import metrics_with_intervals
 from eda.model import RoutabilityModel, space_of
+from eda.preparation import Preparation
 from eda.tasks import RoutabilityTask
 
-LIMITS = (
-    "Labels are shorts left by qrouter at the stated effort on OSU035 (0.35 um, 3 or 4 routing layers), not the rule check of a foundry.",
-    "Learned from placements of at most 1,450 cells without macros; larger ones are extrapolation.",
-    "In other technologies a prediction ranks placements at best.",
-)
+
+def limits(preparation: Preparation) -> list[str]:
+    """What a prediction does not say, from the data that was learned from."""
+    layers = " or ".join(map(str, preparation.layers))
+    size = f"at most {preparation.cells:,} cells" if preparation.cells else "unknown size"
+    return [
+        f"Labels are shorts left by qrouter at the stated effort on OSU035 (0.35 um, {layers} routing layers), not the rule check of "
+        "a foundry.",
+        f"Learned from placements of {size}; larger ones are extrapolation.",
+        "In other technologies a prediction ranks placements at best.",
+    ]
 
 
 def card_of(model: RoutabilityModel, task: RoutabilityTask, recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,5 +39,5 @@ def card_of(model: RoutabilityModel, task: RoutabilityTask, recipe: Mapping[str,
         "networks": len(model.networks),
         "recipe": dict(recipe),
         "metrics": metrics,
-        "limits": list(LIMITS),
+        "limits": limits(model.preparation),
     }

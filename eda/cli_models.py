@@ -36,7 +36,9 @@ def search(
 ) -> None:
     """Search a routability predictor, train the best in full and write it as a model."""
     from eda.development import Budget, develop
+    from eda.model import space_of
 
+    space_of(task)  # raises before data is read
     budget = Budget(architectures, epochs, full_epochs=full_epochs, full_repeats=networks)
     dataset = _dataset(data)
     model, _ = develop(task, dataset, strategy=strategy, budget=budget, seed=seed, store=store, progress=print)

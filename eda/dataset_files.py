@@ -44,7 +44,9 @@ def load() -> Dataset:
         GraphnasError: the file is missing or damaged.
     """
     if not PACKED.is_file():
-        raise GraphnasError(f"{PACKED} is missing; reinstall graphnas, or run `graphnas eda dataset build`")
+        raise GraphnasError(
+            f"{PACKED} is missing; build a data set with `graphnas eda dataset build --out FILE` and give --data FILE"
+        )
     return load_dataset(PACKED)
 
 

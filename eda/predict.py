@@ -15,10 +15,6 @@ from eda.placement import Placement
 from eda.technology import Technology
 from graphnas.errors import GraphnasError
 
-ROW_HEIGHT = 20.0
-"""Microns of a row, and of a tile, in the data that the models learn from."""
-_LAYERS = (3, 4)
-
 
 @dataclass(frozen=True, eq=False)
 class Routability:
@@ -75,8 +71,8 @@ def predict(
 ) -> Routability:
     """Predict the routability of a placement.
 
-    Lengths are measured in rows: tiles are one row high, and densities per micron are scaled as if a row were 20 um high, so that placements in
-    other technologies than OSU035 give maps of the known size. The labels that the models learned from are shorts left by qrouter on OSU035;
+    Lengths are measured in rows: tiles are one row high, and densities per micron are scaled as if a row were as high as a tile of the training data, so that placements in
+    other technologies give maps of the known size. The labels that the models learned from are shorts left by qrouter on OSU035;
     elsewhere a prediction ranks placements at best.
 
     Args:
@@ -85,23 +81,31 @@ def predict(
         layers: routing layers; by default those with tracks.
 
     Raises:
-        GraphnasError: no model, no rows, or maps that a model does not know.
+        GraphnasError: no model, two models of tiles of different sizes, no rows, or maps that a model does not know.
     """
     models = [model for model in (nets, hotspots) if model is not None]
     if not models:
         raise GraphnasError("predicting routability needs a model of nets or of hotspots; give one")
     notes = []
     height = row_height(placement, technology)
-    if abs(height - ROW_HEIGHT) > 0.01 * ROW_HEIGHT:
-        notes.append(f"rows are {height:g} um high, not {ROW_HEIGHT:g} um as in the training data: lengths are scaled")
+    tile = models[0].preparation.tile
+    if any(model.preparation.tile != tile for model in models):
+        raise GraphnasError("the two models learned from tiles of different sizes; predict with one after the other")
+    if abs(height - tile) > 0.01 * tile:
+        notes.append(f"rows are {height:g} um high, not {tile:g} um as in the training data: lengths are scaled")
     if layers is None:
         layers = routing_layers(placement, technology)
-    told = int(np.clip(layers, *_LAYERS))
+    known = sorted({number for model in models for number in model.preparation.layers})
+    told = min(known, key=lambda number: (abs(number - layers), number))
     if told != layers:
-        notes.append(f"{layers} routing layers; the training data has 3 and 4, so the models were told {told}")
+        had = " and ".join(map(str, known))
+        notes.append(f"{layers} routing layers; the training data has {had}, so the models were told {told}")
+    most = min(model.preparation.cells for model in models)
+    if 0 < most < len(placement.cells):
+        notes.append(f"{len(placement.cells):,} cells; no training placement has more than {most:,}")
     names = tuple(dict.fromkeys(name for model in models for name in model.preparation.maps))
     found = feature_maps(placement, technology, tile_grid(placement, height, "rows"), names)
-    scale = np.array([height / ROW_HEIGHT if FEATURES[name].unit == "1/um" else 1.0 for name in names])
+    scale = np.array([height / tile if FEATURES[name].unit == "1/um" else 1.0 for name in names])
     maps = replace(found, values=found.values * scale[:, None, None])
 
     def read(model: RoutabilityModel) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +27,16 @@ class Preparation:
     Args:
         maps: names of the maps, in the order in which they come.
         scale: of every map, positive.
+        layers: the numbers of routing layers in the training part, ascending.
+        tile: edge of its tiles in microns, which are one row high.
+        cells: most cells of a training placement; 0 where the data does not tell.
     """
 
     maps: tuple[str, ...]
     scale: tuple[float, ...]
+    layers: tuple[int, ...]
+    tile: float
+    cells: int = 0
 
     @classmethod
     def of(cls, dataset: Dataset) -> Preparation:
@@ -39,7 +46,9 @@ class Preparation:
             raise GraphnasError("the data set has no training part to take the scales of its maps from")
         tiles = np.concatenate([sample.features.reshape(len(dataset.maps), -1) for sample in samples], axis=1)
         scale = np.quantile(np.abs(tiles), _QUANTILE, axis=1)
-        return cls(dataset.maps, tuple(float(s) if s > 0 else 1.0 for s in scale))
+        layers = tuple(sorted({sample.recipe.layers for sample in samples}))
+        cells = max(int(sample.facts.get("cells", 0)) for sample in samples)
+        return cls(dataset.maps, tuple(float(s) if s > 0 else 1.0 for s in scale), layers, dataset.tile, cells)
 
     @property
     def channels(self) -> int:
@@ -64,10 +73,16 @@ class Preparation:
 
     def describe(self) -> dict[str, object]:
         """As JSON values; ``from_json`` is the inverse."""
-        return {"maps": list(self.maps), "scale": list(self.scale)}
+        return {
+            "maps": list(self.maps),
+            "scale": list(self.scale),
+            "layers": list(self.layers),
+            "tile": self.tile,
+            "cells": self.cells,
+        }
 
     @classmethod
-    def from_json(cls, given: Mapping[str, Sequence[object]]) -> Preparation:
+    def from_json(cls, given: Mapping[str, Any]) -> Preparation:
         """The inverse of ``describe``.
 
         Raises:
@@ -75,12 +90,18 @@ class Preparation:
         """
         try:
             maps = tuple(str(name) for name in given["maps"])
-            scale = tuple(float(str(value)) for value in given["scale"])
+            scale = tuple(float(value) for value in given["scale"])
+            layers = tuple(int(value) for value in given["layers"])
+            tile, cells = float(given["tile"]), int(given["cells"])
         except (KeyError, TypeError, ValueError):
-            raise GraphnasError("the preparation of a routability model needs the lists maps and scale") from None
+            raise GraphnasError(
+                "the preparation of a routability model needs the lists maps, scale and layers, and the numbers tile and cells"
+            ) from None
         if len(maps) != len(scale) or not maps or not all(0 < value < float("inf") for value in scale):
             raise GraphnasError("the preparation of a routability model needs one positive scale for each map")
-        return cls(maps, scale)
+        if not layers or min(layers) < 1 or not 0 < tile < float("inf") or cells < 0:
+            raise GraphnasError("the layers, tile or cells of the preparation of a routability model are out of range")
+        return cls(maps, scale, layers, tile, cells)
 
 
 def side(longest: int, multiple: int) -> int:

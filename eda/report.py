@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from eda.baselines import HOTSPOTS, NETS
-from eda.card import LIMITS
+from eda.card import limits
 from eda.dataset import Dataset
 from eda.development import metrics_with_intervals, task_of
 from eda.metrics import Interval
@@ -41,7 +41,7 @@ def save_report(models: Sequence[RoutabilityModel], dataset: Dataset, split: str
         raise GraphnasError("there is nothing to report: give at least one model")
     title = f"Routability of {len(dataset.part(split))} placements ({split})"
     parts = [HEAD.format(title=html.escape(title), style=STYLE), f"<h1>{html.escape(title)}</h1>"]
-    parts.append("".join(f"<p class='note'>{html.escape(line)}</p>" for line in LIMITS))
+    parts.append("".join(f"<p class='note'>{html.escape(line)}</p>" for line in limits(models[0].preparation)))
     for model in models:
         task = task_of(model.task, dataset, **_effort(model))
         parts += _section(model, task, split)

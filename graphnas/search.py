@@ -325,7 +325,7 @@ class _Run:
         if missing:
             for outcome in self.runner([job for job, _ in missing.values()]):
                 job, key = missing[outcome.number]
-                trial = _trial(outcome, job, key)
+                trial = trial_of(outcome, job, key)
                 if self.store is not None:
                     self.store.write(trial, self.search.space.encode(job.architecture))
                 found[outcome.number] = trial
@@ -349,7 +349,8 @@ class _Run:
             self.search.progress(trial, result.best, trial.number + 1)
 
 
-def _trial(outcome: Outcome, job: Job, key: str) -> Trial:
+def trial_of(outcome: Outcome, job: Job, key: str) -> Trial:
+    """The trial that an outcome makes of a job; failed where there is no evaluation."""
     evaluation = outcome.evaluation
     if evaluation is None:
         nan = math.nan

@@ -29,9 +29,9 @@ WEIGHT_DECAYS = (0.0, 1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3)
 def baseline(kind: str) -> Space:
     """The space with one architecture, "gcn", "gat", "sage" or "gin"; sizes are width, heads, layers and dropout.
 
-    Layers of ``width`` features with ReLU, dropout before each, and a last one as wide as the
-    task's outputs. GAT divides the width among its heads and has one head at the end, as for citation graphs in the paper; GIN has a
-    linear map where the paper has a perceptron.
+    Layers of ``width`` features with ReLU (GAT: ELU), dropout before each, and a last one as wide as the
+    task's outputs. GAT divides the width among its heads and has one head at the end, as for citation graphs in the paper; the
+    perceptrons of GIN have a hidden layer of ``width``.
 
     Sources: Kipf & Welling, ICLR 2017; Veličković et al., ICLR 2018; Hamilton et al., NeurIPS 2017 (mean aggregation); Xu
     et al., ICLR 2019.
@@ -60,11 +60,11 @@ def _network(
     h = b.add("feature_dropout", [raw], p=dropout, name="input.dropout")
     for number in range(1, layers + 1):
         last = number == layers
-        several = {"heads": 1 if last else heads} if kind == "gat" else {}
+        several = {"gat": {"heads": 1 if last else heads}, "gin": {"hidden": width}}.get(kind, {})
         features = signature.outputs if last else width
         h = b.add(kind, [h, edges], features=features, name=f"layer{number}.conv", **several)
         if not last:
-            h = b.add("relu", [h], name=f"layer{number}.activation")
+            h = b.add("elu" if kind == "gat" else "relu", [h], name=f"layer{number}.activation")
             h = b.add("dropout", [h], p=dropout, name=f"layer{number}.dropout")
     return b.finish(h)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from graphnas.architecture import Architecture
 from graphnas.errors import GraphnasError
 from graphnas.estimators.base import Estimator
 from graphnas.estimators.fit import isolated
+from graphnas.executors import Job, evaluate
 from graphnas.oneshot import search as loop
 from graphnas.oneshot.base import Tensors
 from graphnas.oneshot.checkpoint import SearchState
@@ -28,7 +27,7 @@ from graphnas.oneshot.monitors import AlphaNorm, ParameterFree, RowEntropy
 from graphnas.oneshot.problem import SupernetProblem
 from graphnas.oneshot.supernet import Supernet
 from graphnas.oneshot.task_streams import streams_of
-from graphnas.search import Result, trial_seed
+from graphnas.search import Result, trial_of, trial_seed
 from graphnas.space import Space
 from graphnas.store import Store
 from graphnas.strategies.base import Trial
@@ -306,18 +305,8 @@ class _Run:
 
     def _score(self, estimator: Estimator, architecture: Architecture, key: str) -> Trial:
         number = len(self.result.trials)
-        seed, start = trial_seed(self.search.seed, number), time.perf_counter()
-        blank = Trial(number, architecture, key, "failed", math.nan, {}, seed)
-        try:
-            made = estimator.evaluate(architecture, seed=seed)
-        except Exception:
-            return replace(blank, seconds=time.perf_counter() - start, error=traceback.format_exc())
-        status = "complete" if math.isfinite(made.score) else "failed"
-        error = "" if status == "complete" else "the score is not a finite number"
-        seconds = time.perf_counter() - start
-        return replace(
-            blank, status=status, score=made.score, metrics=made.metrics, cost=made.cost, seconds=seconds, error=error
-        )
+        job = Job(number, architecture, trial_seed(self.search.seed, number))
+        return trial_of(evaluate(estimator, job), job, key)
 
     def _note(self, trial: Trial) -> None:
         result = self.result

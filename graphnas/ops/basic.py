@@ -92,6 +92,12 @@ def relu(params: Mapping[str, Any], inputs: Sequence[Shape]) -> Layer:
     return layer("torch.nn.ReLU")
 
 
+@layer_op("elu")
+def elu(params: Mapping[str, Any], inputs: Sequence[Shape]) -> Layer:
+    """x where it is positive, exp(x) - 1 elsewhere (Clevert et al., ICLR 2016)."""
+    return layer("torch.nn.ELU")
+
+
 @layer_op("dropout")
 def dropout(params: Mapping[str, Any], inputs: Sequence[Shape]) -> Layer:
     """Zero each entry with probability ``p`` in training, and rescale."""

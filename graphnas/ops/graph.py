@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphnas.errors import GraphnasError
-from graphnas.ops.layers import Cost, Layer, Shape, layer, rule
+from graphnas.ops.layers import Cost, Layer, Shape, layer, rule, sequential
 from graphnas.ops.registry import layer_op
 
 Params = Mapping[str, Any]
@@ -102,9 +102,16 @@ def gat(params: Params, inputs: Shapes) -> Layer:
 
 @layer_op("gin")
 def gin(params: Params, inputs: Shapes) -> Layer:
-    """Graph isomorphism network (Xu et al., 2019) with one linear map, as the parameter counts of NAS-Bench-Graph show."""
-    network = layer("torch.nn.Linear", in_features=inputs[0][1], out_features=params["features"])
-    return _pyg("GINConv", nn=network)
+    """Graph isomorphism network (Xu et al., 2019): a perceptron with ``hidden`` units reads the sums.
+
+    Without ``hidden`` it is one linear map, as the parameter counts of NAS-Bench-Graph show.
+    """
+    hidden, features = params.get("hidden"), params["features"]
+    if hidden is None:
+        return _pyg("GINConv", nn=layer("torch.nn.Linear", in_features=inputs[0][1], out_features=features))
+    first = layer("torch.nn.Linear", in_features=inputs[0][1], out_features=hidden)
+    last = layer("torch.nn.Linear", in_features=hidden, out_features=features)
+    return _pyg("GINConv", nn=sequential(first, layer("torch.nn.ReLU"), last))
 
 
 @layer_op("cheb")

@@ -92,7 +92,10 @@ class FastGraphConv(nn.GraphConv):  # type: ignore[misc]
 
 
 class FastGINConv(nn.GINConv):  # type: ignore[misc]
-    """Graph isomorphism network (Xu et al., 2019) whose network is one linear map."""
+    """Graph isomorphism network (Xu et al., 2019) whose network is a linear map, or begins with one.
+
+    That map and the sum over neighbours commute, so the narrower of both sides is summed.
+    """
 
     backend = "pyg"
 
@@ -105,7 +108,10 @@ class FastGINConv(nn.GINConv):  # type: ignore[misc]
         def with_own(h: Tensor) -> Tensor:
             return graph.sum(h) + (1 + self.eps) * h  # type: ignore[no-any-return]
 
-        return _biased(_map_and(with_own, x, self.nn.weight), self.nn.bias)
+        network: Any = self.nn
+        first, rest = (network[0], network[1:]) if isinstance(network, torch.nn.Sequential) else (network, None)
+        made = _biased(_map_and(with_own, x, first.weight), first.bias)
+        return made if rest is None else rest(made)
 
 
 class FastARMAConv(nn.ARMAConv):  # type: ignore[misc]

@@ -109,9 +109,10 @@ def test_preparation_scales_by_the_training_part_alone(dataset: Dataset) -> None
     )
     assert (made[2] == one.recipe.layers - 3).all()
     assert (made[3] == 1).all()
-    assert Preparation.from_json(preparation.describe()) == preparation  # type: ignore[arg-type]
+    assert Preparation.from_json(preparation.describe()) == preparation
+    assert (preparation.layers, preparation.tile) == ((3, 4), 20.0)
     with pytest.raises(GraphnasError, match="one positive scale for each map"):
-        Preparation.from_json({"maps": ["a"], "scale": [0]})
+        Preparation.from_json({**preparation.describe(), "maps": ["a"], "scale": [0]})
     with pytest.raises(GraphnasError, match="got 1 feature maps, but 2 are needed: rudy, pins"):
         preparation(one.features[:1], 3)
 
