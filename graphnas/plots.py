@@ -33,6 +33,9 @@ _SETTINGS: Any = {
 }
 
 
+_INSIDE = 6
+
+
 def search_curves(
     curves: Mapping[str, Sequence[Sequence[float]]],
     ylabel: str,
@@ -212,6 +215,8 @@ def _finish(axes: Axes, xlabel: str, ylabel: str) -> None:
 
 def _legend(axes: Axes, handles: list[Any], names: list[str], place: str) -> None:
     look: dict[str, Any] = {"loc": place, "fontsize": 8.5, "framealpha": 0.9, "edgecolor": "#e2e8f0"}
+    if len(names) > _INSIDE:  # beside the plot, or it would cover what it names
+        look |= {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
     legend = axes.legend(handles, ["name"] * len(names), **look)
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)

@@ -36,6 +36,7 @@ td.number{white-space:nowrap}
 td.number small{white-space:normal}
 .summary{font-size:13px}
 .summary td{overflow-wrap:break-word}
+.summary td.number{white-space:normal}
 td.number,th.number{text-align:right;font-variant-numeric:tabular-nums;padding-right:14px}
 td b{font-weight:650}
 small{color:#64748b;font-size:12px}

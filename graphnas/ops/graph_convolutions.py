@@ -109,9 +109,10 @@ class FastGINConv(nn.GINConv):  # type: ignore[misc]
             return graph.sum(h) + (1 + self.eps) * h  # type: ignore[no-any-return]
 
         network: Any = self.nn
-        first, rest = (network[0], network[1:]) if isinstance(network, torch.nn.Sequential) else (network, None)
+        deep = isinstance(self.nn, torch.nn.Sequential)
+        first = network[0] if deep else network
         made = _biased(_map_and(with_own, x, first.weight), first.bias)
-        return made if rest is None else rest(made)
+        return network[1:](made) if deep else made
 
 
 class FastARMAConv(nn.ARMAConv):  # type: ignore[misc]
