@@ -86,6 +86,9 @@ PLANS: dict[str, Plan] = {
     "ctnas": Plan("ctnas", _NAC, 10, 5, (200, 200)),
     "comparator_evolution": Plan("comparator_evolution", _NAC, 10, 10, (200, 200)),
     "nao": Plan("nao", _NAO, 10, 5, (200, 200)),
+    "agnn": Plan("agnn", {}, cap=(300, 300)),
+    "graphnas_controller": Plan("graphnas_controller", {}, cap=(300, 300)),
+    "guide_dag": Plan("guide_dag", {}, cap=(300, 300)),
 }
 FAST = ("random", "local_search", *YARDSTICKS, "policy_gradient", "guided")
 Rows = dict[tuple[str, str, int], dict[str, Any]]
