@@ -274,22 +274,6 @@ def test_the_rules_of_strategies(kind: type[LearnedStrategy[Comparator]]) -> Non
     check_strategy(make, space, rounds=4, batch=3)
 
 
-@pytest.mark.parametrize("kind", SMALL)
-@pytest.mark.parametrize("name", registry.names("space"))
-def test_every_space(name: str, kind: type[LearnedStrategy[Comparator]]) -> None:
-    space = registry.get_space(name)
-    options = {"comparator": NAC, "comparator_options": TINY, **SMALL[kind]}
-    keys = []
-    for _ in range(2):
-        estimator = AdditiveEstimator(space, 1, failing=3)
-        found = Search(space, estimator, kind, options=options, budget=24, seed=3, batch=4).run()
-        keys.append([t.key for t in found.trials])
-        assert found.failed
-        assert found.duplicates == 0
-        assert len(set(keys[-1])) == 24
-    assert keys[0] == keys[1]
-
-
 def test_impossible_options_are_refused() -> None:
     rng = np.random.default_rng(0)
     for wrong in ({"steps": 0}, {"history": 0}, {"explore_every": -1}):

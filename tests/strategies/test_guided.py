@@ -348,23 +348,6 @@ def test_the_rules_of_strategies(acquisition: str) -> None:
     check_strategy(make, SPACE, rounds=6)
 
 
-@pytest.mark.parametrize("failing", [0, 3])
-@pytest.mark.parametrize("name", registry.names("space"))
-def test_every_space(name: str, failing: int) -> None:
-    space = registry.get_space(name)
-    found = [
-        Search(
-            space, AdditiveEstimator(space, 1, failing), PredictorGuided, options=SMALL, budget=24, seed=3, batch=4
-        ).run()
-        for _ in range(2)
-    ]
-    keys = [t.key for t in found[0].trials]
-    assert found[0].duplicates == 0
-    assert len(set(keys)) == 24
-    assert bool(found[0].failed) == bool(failing)
-    assert keys == [t.key for t in found[1].trials]
-
-
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     def run(budget: int, store: Path | None) -> list[str]:
         estimator = AdditiveEstimator(SPACE, 1, failing=4)

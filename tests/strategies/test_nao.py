@@ -123,20 +123,6 @@ def test_the_rules_of_strategies() -> None:
     check_strategy(make, SPACE, rounds=4)
 
 
-@pytest.mark.parametrize("name", registry.names("space"))
-def test_every_space(name: str) -> None:
-    space = registry.get_space(name)
-    keys = []
-    for _ in range(2):
-        estimator = AdditiveEstimator(space, 1, failing=3)
-        found = Search(space, estimator, NAO, options=SMALL, budget=24, seed=3, batch=4).run()
-        keys.append([t.key for t in found.trials])
-        assert found.failed
-        assert found.duplicates == 0
-        assert len(set(keys[-1])) == 24
-    assert keys[0] == keys[1]
-
-
 def test_impossible_options_are_refused() -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(GraphnasError, match="random_forest cannot move architectures uphill"):
