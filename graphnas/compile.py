@@ -20,8 +20,9 @@ def compile(network: Architecture, seed: int | None = None) -> GraphModule:
     """The module of a network, ready to train.
 
     Arguments of ``forward`` are the ``input`` nodes in their order, named by their parameter ``name``, and then ``mix``, the
-    weights of the open decisions, if nodes name any (parameter ``rows``; see ``graphnas.oneshot``). A layer lives under
-    the parameter ``name`` of its node (dots nest), so that state dicts are readable and comparable.
+    weights of the open decisions, if nodes name any (parameter ``rows``; see ``graphnas.oneshot``) or hold a cell that does
+    (parameter ``open``). A layer lives under the parameter ``name`` of its node (dots nest), so that state dicts are readable
+    and comparable; a node with the parameter ``again`` runs the layer of an earlier one of that name.
 
     Args:
         network: a whole network with shapes, as ``space.network(architecture, signature)`` builds it.
@@ -41,7 +42,7 @@ def compile(network: Architecture, seed: int | None = None) -> GraphModule:
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        modules = {name: expression.build() for name, expression in layers.values()}
+        modules = {name: expression.build() for name, expression in dict(layers.values()).items()}
     for name, module in modules.items():
         parent = root
         *path, leaf = name.split(".")
@@ -60,7 +61,7 @@ def compile(network: Architecture, seed: int | None = None) -> GraphModule:
         arguments = [values[j] for j in n.inputs]
         if n.op == INPUT:
             values.append(graph.placeholder(_identifier(n.get("name", f"input_{i}"))))
-            if i == last_input and any(n.get("rows") for n in network.nodes):
+            if i == last_input and any(n.get("rows") or n.get("open") for n in network.nodes):
                 mix.add_placeholder()
         elif n.op == OUTPUT:
             results.append(arguments[0])
@@ -68,6 +69,8 @@ def compile(network: Architecture, seed: int | None = None) -> GraphModule:
         elif i in layers:
             if n.get("rows"):
                 arguments.append(mix.row(n.get("rows")))
+            elif n.get("open"):
+                arguments.append(mix.mix)
             values.append(graph.call_module(layers[i][0], tuple(arguments)))
         else:
             emit = get(n.op).emit
@@ -108,7 +111,7 @@ def layers_of(network: Architecture) -> dict[int, tuple[str, Layer]]:
     """For every node with a layer its module path and its Layer expression."""
     shapes = [shape for shape, _ in infer(network.nodes)]
     result: dict[int, tuple[str, Layer]] = {}
-    used: set[str] = set()
+    used: dict[str, Layer] = {}
     for i, n in enumerate(network.nodes):
         if n.op in (INPUT, OUTPUT):
             continue
@@ -116,10 +119,14 @@ def layers_of(network: Architecture) -> dict[int, tuple[str, Layer]]:
         if op.layer is None:
             continue
         name = ".".join(_identifier(part) for part in str(n.get("name", f"node_{i}")).split("."))
-        if name in used:
+        expression = op.layer(dict(n.params), [shapes[j] for j in n.inputs])
+        if n.get("again"):
+            if used.get(name) != expression:
+                raise GraphnasError(f"node {i} ({n.op}) runs {name!r} again, but no earlier node has such a layer")
+        elif name in used:
             raise GraphnasError(f"two nodes of the network have the name {name!r}")
-        used.add(name)
-        result[i] = (name, op.layer(dict(n.params), [shapes[j] for j in n.inputs]))
+        used[name] = expression
+        result[i] = (name, expression)
     return result
 
 

@@ -69,16 +69,19 @@ def latency(
 
 
 def example_inputs(network: Architecture, batch: int = 1, seed: int = 0) -> list[Tensor]:
-    """Random inputs of the network's shapes: normal features, uniform edge lists."""
+    """Random inputs of the network's shapes: normal features, uniform edge lists and tokens (without the token 0)."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
     shapes = {n.get("name", f"input_{i}"): n.get("shape") for i, n in enumerate(network.nodes) if n.op == INPUT}
+    tokens = {n.get("name"): n.get("tokens") for n in network.nodes if n.op == INPUT and n.get("tokens")}
     nodes = next((shape[0] for shape in shapes.values() if len(shape) == 2), 1)
     result = []
     for name, shape in shapes.items():
         if name == "edge_index":
             result.append(torch.randint(nodes, shape, generator=generator))
+        elif name in tokens:
+            result.append(torch.randint(1, tokens[name], (batch, *shape), generator=generator))
         else:
             full = shape if len(shape) == 2 else (batch, *shape)  # node features have no batch axis
             result.append(torch.randn(full, generator=generator))
@@ -89,16 +92,19 @@ class LatencyTable:
     """Latency of networks as the sum of the measured latencies of their nodes.
 
     Each distinct (operation, parameters, input shapes) is measured once. The sum ignores what operations share and the
-    overhead of the graph, so check it against whole networks (``relative_error``) before trusting it.
+    overhead of the graph, and operations that are measured alone find their data in the cache: bring it to the scale of whole
+    networks (``calibrate``), and check it against others (``relative_error``) before trusting it.
 
     Args:
         entries: milliseconds by ``LatencyTable.entry_name``.
         device: where they were measured.
+        scale: what sums are multiplied with.
     """
 
-    def __init__(self, entries: Mapping[str, float] | None = None, device: str = "cpu") -> None:
+    def __init__(self, entries: Mapping[str, float] | None = None, device: str = "cpu", scale: float = 1.0) -> None:
         self.entries = dict(entries or {})
         self.device = device
+        self.scale = scale
 
     @staticmethod
     def entry_name(n: Node, inputs: Sequence[Shape]) -> str:
@@ -135,7 +141,22 @@ class LatencyTable:
                     f"the latency table has no entry {name!r}: measure a network that contains it first"
                 )
             total += self.entries[name]
-        return total
+        return self.scale * total
+
+    def calibrate(self, networks: Iterable[Architecture], **options: Any) -> LatencyTable:
+        """Measure these whole networks, and scale the sums so that the median of measured / table is 1.
+
+        Raises:
+            GraphnasError: no network.
+        """
+        ratios = []
+        for network in networks:
+            self.measure([network], **options)
+            ratios.append(latency(compile(network, seed=0), example_inputs(network), **options) / self.latency(network))
+        if not ratios:
+            raise GraphnasError("give at least one network to calibrate the latency table on")
+        self.scale *= statistics.median(ratios)
+        return self
 
     def relative_error(self, network: Architecture, **options: Any) -> float:
         """(table - measured) / measured for a whole network on this machine."""
@@ -144,7 +165,7 @@ class LatencyTable:
 
     def save(self, path: str | Path) -> None:
         """Write the table as JSON."""
-        record = {"format": TABLE_FORMAT, "device": self.device, "milliseconds": self.entries}
+        record = {"format": TABLE_FORMAT, "device": self.device, "scale": self.scale, "milliseconds": self.entries}
         with replacing(Path(path)) as file:
             file.write(json.dumps(record, indent=1, sort_keys=True).encode())
 
@@ -160,11 +181,12 @@ class LatencyTable:
             entries = {str(k): float(v) for k, v in record["milliseconds"].items()}
             if record["format"] != TABLE_FORMAT:
                 raise KeyError("format")
-            if not all(0 <= v < math.inf for v in entries.values()):
+            scale = float(record.get("scale", 1.0))
+            if not all(0 <= v < math.inf for v in entries.values()) or not 0 < scale < math.inf:
                 raise ValueError("a latency is negative or not finite")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise GraphnasError(f"{path} is not a latency table that graphnas wrote ({error!r})") from None
-        return cls(entries, str(record.get("device", "unknown")))
+        return cls(entries, str(record.get("device", "unknown")), scale)
 
 
 def _single(n: Node, inputs: Sequence[Shape]) -> Architecture:

@@ -13,8 +13,15 @@ from graphnas.compile import compile, layers_of
 from graphnas.cost import example_inputs
 from graphnas.errors import GraphnasError
 from graphnas.files import replacing
+from graphnas.ops.recurrent import Cell
 
-_OWN = ("graphnas.ops.modules", "graphnas.ops.graph_attention")
+_OWN = (
+    "graphnas.ops.modules",
+    "graphnas.ops.graph_attention",
+    "graphnas.ops.mobile_modules",
+    "graphnas.ops.sequence_modules",
+    "graphnas.ops.recurrent_modules",
+)
 """Files whose classes an exported network carries as text: they need PyTorch and PyG only."""
 
 if TYPE_CHECKING:
@@ -24,38 +31,48 @@ if TYPE_CHECKING:
 def python_source(network: Architecture) -> str:
     """A Python file with the class ``Network``: plain PyTorch (and PyG for graph layers), ready to train.
 
-    Its state dict has the keys of the compiled module's, so weights move freely between the two.
+    Its state dict has the keys of the compiled module's, so weights move freely between the two. The cell of a recurrent
+    network is a class of its own.
     """
-    layers = layers_of(network)
-    module = compile(network, seed=0)
-    code = module.graph.python_code("self")
-    own_prefix = "|".join(rf"{re.escape(file)}\." for file in _OWN)
-    lines = [f"self.{name} = {re.sub(own_prefix, '', expression.source())}" for name, expression in layers.values()]
-    parents: dict[str, None] = {}
-    for name, _ in layers.values():
-        parts = name.split(".")
-        for i in range(1, len(parts)):
-            parents[".".join(parts[:i])] = None
-    head = [f"self.{name} = torch.nn.Module()" for name in parents]
-    body = "\n".join(f"        {line}" for line in ["super().__init__()", *head, *lines])
-    forward = "\n".join(f"    {line}" if line else "" for line in code.src.strip().splitlines())
-    targets = {target for _, expression in layers.values() for target in expression.targets()}
+    expressions = [expression for _, expression in layers_of(network).values()]
+    cells = [value for e in expressions for _, value in e.arguments if isinstance(value, Cell)]
+    classes = [(cell.target, cell.architecture) for cell in cells] + [("Network", network)]
+    expressions += [expression for cell in cells for _, expression in layers_of(cell.architecture).values()]
+    targets = {target for e in expressions for target in e.targets()} - {cell.target for cell in cells}
     own = [_text_of(target) for target in sorted(targets) if target.rpartition(".")[0] in _OWN]
     roots = {target.split(".")[0] for target in targets if target.rpartition(".")[0] not in _OWN} | {"torch"}
     if "graphnas" in roots:
         raise GraphnasError("a network with open decisions cannot be exported; export the network of one architecture")
     imports = ["torch.nn"] + (["torch_geometric.nn"] if "torch_geometric" in roots else [])
     imports += ["torch_geometric.utils"] if any("torch_geometric.utils." in text for text in own) else []
-    others = sorted(n for n in code.globals if n != "torch" and re.search(rf"\b{re.escape(n)}\b", code.src))
-    if others:
-        raise GraphnasError(f"the network's code needs {', '.join(others)}, which a plain file cannot import")
     text = ["# A network found by graphnas; it needs only PyTorch" + (" and PyG." if len(imports) > 1 else ".")]
     text += ["from __future__ import annotations"] if own else []
+    text += ["from typing import Any"] if any("Any" in definition for definition in own) else []
     text += ["import torch", *(f"import {name}" for name in imports)]
     text += ["from torch import Tensor, nn"] if own else []
     text += ["", "", *(f"{definition}\n" for definition in own)]
-    text += ["class Network(torch.nn.Module):", "    def __init__(self):", body, "", forward, ""]
+    text += [_class_of(name, part) for name, part in classes]
     return "\n".join(text)
+
+
+def _class_of(class_name: str, network: Architecture) -> str:
+    """The definition of a network's class."""
+    layers = dict(layers_of(network).values())
+    code = compile(network, seed=0).graph.python_code("self")
+    own_prefix = "|".join(rf"{re.escape(file)}\." for file in _OWN)
+    lines = [f"self.{name} = {re.sub(own_prefix, '', expression.source())}" for name, expression in layers.items()]
+    parents: dict[str, None] = {}
+    for name in layers:
+        parts = name.split(".")
+        for i in range(1, len(parts)):
+            parents[".".join(parts[:i])] = None
+    head = [f"self.{name} = torch.nn.Module()" for name in parents]
+    body = "\n".join(f"        {line}" for line in ["super().__init__()", *head, *lines])
+    forward = "\n".join(f"    {line}" if line else "" for line in code.src.strip().splitlines())
+    others = sorted(n for n in code.globals if n != "torch" and re.search(rf"\b{re.escape(n)}\b", code.src))
+    if others:
+        raise GraphnasError(f"the network's code needs {', '.join(others)}, which a plain file cannot import")
+    return "\n".join([f"class {class_name}(torch.nn.Module):", "    def __init__(self):", body, "", forward, ""])
 
 
 def _text_of(target: str) -> str:

@@ -1,7 +1,8 @@
 """Finding spaces, strategies, tasks, tables and predictors by name, from any installed package.
 
 A package registers an object under one of the entry point groups ``graphnas.spaces``, ``graphnas.strategies``,
-``graphnas.tasks``, ``graphnas.tables``, ``graphnas.predictors``, ``graphnas.importers``, ``graphnas.commands``::
+``graphnas.tasks``, ``graphnas.tables``, ``graphnas.estimators``, ``graphnas.predictors``, ``graphnas.importers``,
+``graphnas.commands``::
 
     [project.entry-points."graphnas.spaces"]
     my_space = "my_package.my_module:space"
@@ -20,6 +21,7 @@ GROUPS = {
     "strategy": "graphnas.strategies",
     "task": "graphnas.tasks",
     "table": "graphnas.tables",
+    "estimator": "graphnas.estimators",
     "predictor": "graphnas.predictors",
     "importer": "graphnas.importers",
     "command": "graphnas.commands",

@@ -29,6 +29,7 @@ class Semantics:
         share: merge nodes with equal op, parameters and inputs. Equal weights are then assumed, so this
             compares expressions, as NAS-Bench-201's official unique string does.
         drop_input_ops: merge ops that ignore a raw input as long as they have another one.
+        loose_ops: merge ops that ignore what another node before them reads (ENAS's recurrent cells average loose ends).
     """
 
     zero_ops: frozenset[str] = frozenset()
@@ -39,6 +40,7 @@ class Semantics:
     flatten: frozenset[str] = frozenset()
     share: bool = False
     drop_input_ops: frozenset[str] = frozenset()
+    loose_ops: frozenset[str] = frozenset()
 
     @cached_property
     def roles(self) -> dict[str, int]:
@@ -103,6 +105,9 @@ def simplify(nodes: Sequence[Node], semantics: Semantics) -> list[Plain]:
             if role == _MERGE:
                 if op in semantics.drop_input_ops:
                     sources = [s for s in sources if made[s][0] != INPUT] or sources[:1]
+                if op in semantics.loose_ops:
+                    read = {t for _, others, _ in made for t in others}
+                    sources = [s for s in sources if s not in read] or sources
                 if op in semantics.flatten:
                     sources = [
                         t for s in sources for t in (made[s][1] if made[s][0] == op and made[s][2] == params else (s,))

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import index
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ class Relaxed(NamedTuple):
         absent: options that stand for an operation which was dropped, and that a search may not choose.
         inherit: ``inherit(state, architecture)`` gives the state of an architecture's network from that of the supernet's,
             where its names or shapes are others; None: those of the chosen options.
+        size: what the networks of a supernet have otherwise than ``network_size`` says.
     """
 
     space: Space
@@ -40,6 +42,7 @@ class Relaxed(NamedTuple):
     keep: int | None = None
     absent: tuple[str, ...] = ()
     inherit: Callable[[Mapping[str, Any], Architecture], dict[str, Any]] | None = None
+    size: Mapping[str, Any] = MappingProxyType({})
 
 
 class Space:
@@ -117,6 +120,11 @@ class Space:
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}, {len(self.choices)} choices)"
+
+    @property
+    def listed(self) -> np.ndarray | None:
+        """Decisions ``[n, choices]`` of all members where the space is a list of them (``graphnas.listed``), else None."""
+        return None
 
     # -- decisions <-> architectures ----------------------------------------------------------
 
@@ -197,6 +205,18 @@ class Space:
     def is_valid(self, decisions: Decisions) -> bool:
         """Whether the validity rule accepts these decisions."""
         return self._valid is None or self._valid(decisions)
+
+    @property
+    def ruled(self) -> bool:
+        """Whether there is a validity rule, so that not all decisions go together."""
+        return self._valid is not None
+
+    @property
+    def parts(self) -> tuple[tuple[int, ...], ...]:
+        """Sets of decisions that the validity rule judges by themselves: its attribute ``parts``, or all decisions together."""
+        if self._valid is None:
+            return ()
+        return tuple(getattr(self._valid, "parts", (tuple(range(len(self.choices))),)))
 
     def contains(self, architecture: Architecture) -> bool:
         """Whether the architecture belongs to the space."""

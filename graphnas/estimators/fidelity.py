@@ -8,8 +8,8 @@ from typing import Any
 
 from graphnas.errors import GraphnasError, unknown
 
-OPTIMISERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("constant", "cosine")
+OPTIMISERS = ("adam", "adamw", "sgd", "asgd")
+SCHEDULES = ("constant", "cosine", "inverse_sqrt")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Fidelity:
 
     @classmethod
     def for_kind(cls, kind: str) -> Fidelity:
-        """The default of a kind of task: 30 epochs for images, 200 for nodes (Kipf & Welling, 2017, section 5.2)."""
+        """The default of a kind of task: 200 epochs for nodes (Kipf & Welling, 2017, section 5.2), 30 for others."""
         return cls(epochs=200 if kind == "node" else 30)
 
     def describe(self) -> dict[str, Any]:
@@ -48,16 +48,24 @@ class Recipe:
     """How a network is trained.
 
     Attributes:
-        optimiser: "sgd" (with Nesterov momentum), "adam" or "adamw".
+        optimiser: "sgd", "adam", "adamw", or "asgd": sgd until the validation metric has not beaten what it was before the last
+            ``window`` epochs; from then on what is measured and kept are the means of the weights since then, while sgd goes on
+            (Merity, Keskar & Socher, ICLR 2018, algorithm 1).
         learning_rate: at the start.
         weight_decay: L2 penalty on all parameters (decoupled for adamw).
         momentum: of sgd.
         schedule: "constant", or "cosine" from the learning rate to zero over all epochs, without restarts
-            (Loshchilov & Hutter, 2017, equation 5); it changes after every epoch.
+            (Loshchilov & Hutter, 2017, equation 5), which changes after every epoch; or "inverse_sqrt", which changes with
+            every step: up to the learning rate in a straight line over ``warmup`` steps, then down with one over the root
+            of the step (Vaswani et al., 2017, equation 3).
         clip: largest norm of the gradient; None does not clip.
         cutout: side of a square of zeros at a random place of every training image, as part of the image's side; 0.5 is
             the 16 pixels of DeVries & Taylor (2017) on CIFAR.
+        betas: of adam and adamw.
+        warmup: steps; see ``schedule``.
         patience: stop after this many epochs without a better validation metric; None never stops early.
+        nesterov: whether the momentum of sgd is Nesterov's.
+        window: see ``optimiser``.
     """
 
     optimiser: str = "sgd"
@@ -68,6 +76,10 @@ class Recipe:
     clip: float | None = 5.0
     patience: int | None = None
     cutout: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup: int = 1000
+    nesterov: bool = True
+    window: int = 5
 
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
@@ -84,8 +96,15 @@ class Recipe:
             raise GraphnasError(f"the gradient is clipped at {self.clip}; the norm must be positive, or None")
         if not 0 <= self.cutout <= 1:
             raise GraphnasError(f"cutout is {self.cutout}; it must lie between 0 and 1, parts of the image's side")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise GraphnasError(f"the betas are {self.betas}; they must be two numbers of at least 0 and below 1")
+        object.__setattr__(self, "betas", tuple(self.betas))
+        if self.warmup < 1:
+            raise GraphnasError(f"the warm-up takes {self.warmup} steps; it must be at least 1")
         if self.patience is not None and self.patience < 1:
             raise GraphnasError(f"the patience is {self.patience}; it must be at least 1 epoch, or None")
+        if self.window < 1:
+            raise GraphnasError(f"the window of averaging is {self.window}; it must be at least 1 epoch")
 
     @classmethod
     def for_kind(cls, kind: str) -> Recipe:
@@ -93,12 +112,22 @@ class Recipe:
 
         Nodes: Adam, learning rate 0.01, weight decay 5e-4, as Kipf & Welling (2017, section 5.1). Images: SGD with
             Nesterov momentum 0.9, cosine schedule and weight decay 5e-4, as NAS-Bench-201 (Dong & Yang, 2020, section
-            2.2).
+            2.2). Translation: Adam with betas 0.9 and 0.98, inverse square root after 4,000 steps (Vaswani et al., 2017,
+            section 5.3) and a peak of 5e-4 (Zhao et al., 2021). Texts: SGD, then averaged, as DARTS trains on Penn
+            Treebank (Liu, Simonyan & Yang, 2019).
         """
+        if kind == "text":
+            return cls("asgd", learning_rate=20.0, weight_decay=8e-7, momentum=0.0, schedule="constant", clip=0.25)
         if kind == "node":
             return cls("adam", learning_rate=0.01, schedule="constant", clip=None)
+        if kind == "translation":
+            return cls(
+                "adam", 5e-4, weight_decay=0.0, schedule="inverse_sqrt", clip=None, betas=(0.9, 0.98), warmup=4000
+            )
         return cls()
 
     def describe(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
+        """As JSON values; fields that came later are left out where they change nothing, so that older stores go on."""
+        later = {"betas": [0.9, 0.999], "warmup": 1000, "nesterov": True, "window": 5}
+        fields = {**asdict(self), "betas": list(self.betas)}
+        return {name: value for name, value in fields.items() if name not in later or value != later[name]}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from graphnas.estimators.averaging import Averaged
 from graphnas.estimators.fidelity import Fidelity, Recipe
 from graphnas.ops.modules import DropPath
 from graphnas.tasks.augment import cutout
-from graphnas.tasks.base import Task
+from graphnas.tasks.base import Batch, Task
 from graphnas.tasks.measure import device_of
 
 
@@ -24,7 +26,7 @@ class Epoch:
 
     Attributes:
         number: from 1.
-        learning_rate: during this epoch.
+        learning_rate: during this epoch (at its end, where it changes with every step).
         train_loss: mean over the examples as they were seen (dropout and augmentation included).
         validation: all metrics of the task on the validation split after this epoch; empty when the loss was not
             finite.
@@ -110,9 +112,12 @@ def _train(
 ) -> History:
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = make_optimiser(parameters, recipe) if parameters else None
+    mean = Averaged(parameters, recipe.window) if recipe.optimiser == "asgd" else None
+    experience = task.experience(network)
     epochs: list[Epoch] = []
     best, best_score, best_state = 0, -math.inf, None
     status = "finished"
+    steps = itertools.count(1)
     for number in range(1, fidelity.epochs + 1):
         rate = learning_rate(recipe, number, fidelity.epochs)
         if optimiser is not None:
@@ -121,15 +126,22 @@ def _train(
         for module in network.modules():
             if isinstance(module, DropPath):
                 module.set_progress((number - 1) / fidelity.epochs)
-        loss = _pass(network, task, optimiser, parameters, recipe, generator, fidelity.data, device)
-        metrics = task.evaluate(network, "validation") if math.isfinite(loss) else {}
+        loss = _pass(
+            network, task, experience, optimiser, parameters, recipe, generator, fidelity.data, device, steps, mean
+        )
+        rate = rate if optimiser is None else optimiser.param_groups[0]["lr"]
+        with nullcontext() if mean is None else mean.in_place():
+            metrics = task.evaluate(network, "validation") if math.isfinite(loss) else {}
+            score = task.metric.score(metrics[task.metric.name]) if metrics else math.nan
+            state = copy.deepcopy(network.state_dict()) if score > best_score else None
         epochs.append(Epoch(number, rate, loss, metrics))
-        score = task.metric.score(metrics[task.metric.name]) if metrics else math.nan
         if not math.isfinite(score):
             status = "diverged"
             break
-        if score > best_score:
-            best, best_score, best_state = number, score, copy.deepcopy(network.state_dict())
+        if mean is not None:
+            mean.judge(score)
+        if state is not None:
+            best, best_score, best_state = number, score, state
         elif recipe.patience is not None and number - best >= recipe.patience:
             status = "stopped"
             break
@@ -142,21 +154,27 @@ def _train(
 def _pass(
     network: nn.Module,
     task: Task,
+    experience: Callable[[torch.Generator | None, float], Iterator[Batch]],
     optimiser: torch.optim.Optimizer | None,
     parameters: list[Tensor] | list[nn.Parameter],
     recipe: Recipe,
     generator: torch.Generator,
     share: float,
     device: torch.device,
+    steps: Iterator[int],
+    mean: Averaged | None,
 ) -> float:
     """One epoch; returns the mean loss, or the first loss that is not finite."""
     network.train()
     total, count = 0.0, 0
-    for batch in task.batches("train", generator, share):
+    carried: tuple[Tensor, ...] = ()
+    for batch in experience(generator, share):
         if recipe.cutout and task.signature.kind == "image":
             batch = batch._replace(inputs=(cutout(batch.inputs[0], recipe.cutout, generator),))
         batch = batch.to(device)
-        loss = task.loss(network(*batch.inputs), batch)
+        output = network(*batch.inputs[: len(batch.inputs) - len(carried)], *carried)
+        loss, carried = task.loss(output, batch), task.carried(output)
+        del output
         value = float(loss.detach())
         if not math.isfinite(value):
             return value
@@ -165,26 +183,49 @@ def _pass(
             loss.backward()  # type: ignore[no-untyped-call]
             if recipe.clip is not None:
                 nn.utils.clip_grad_norm_(parameters, recipe.clip)
-            optimiser.step()
+            if recipe.schedule == "inverse_sqrt":
+                for group in optimiser.param_groups:
+                    group["lr"] = inverse_sqrt(recipe, next(steps))
+            pace = task.pace(batch)
+            with _at_pace(optimiser, pace) if pace != 1 else nullcontext():
+                optimiser.step()
+            if mean is not None:
+                mean.add()
         size = len(batch.target if batch.rows is None else batch.rows)
         total += value * size
         count += size
     return total / count
 
 
+@contextmanager
+def _at_pace(optimiser: torch.optim.Optimizer, pace: float) -> Iterator[None]:
+    """Learning rates times a factor inside."""
+    rates = [group["lr"] for group in optimiser.param_groups]
+    for group in optimiser.param_groups:
+        group["lr"] *= pace
+    yield
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"] = rate
+
+
 def learning_rate(recipe: Recipe, epoch: int, epochs: int) -> float:
-    """The learning rate of an epoch, counted from 1 to ``epochs``."""
-    if recipe.schedule == "constant":
+    """The learning rate of an epoch, counted from 1 to ``epochs``, as far as it follows epochs."""
+    if recipe.schedule != "cosine":
         return recipe.learning_rate
     return recipe.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
+
+
+def inverse_sqrt(recipe: Recipe, step: int) -> float:
+    """The learning rate of a step, counted from 1: the recipe's at the end of the warm-up."""
+    return recipe.learning_rate * min(step / recipe.warmup, math.sqrt(recipe.warmup / step))
 
 
 def make_optimiser(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     """The torch optimiser that a recipe names."""
     rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimiser == "adam":
-        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
+        return torch.optim.Adam(parameters, lr=rate, betas=recipe.betas, weight_decay=decay)
     if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
-    nesterov = recipe.momentum > 0
+        return torch.optim.AdamW(parameters, lr=rate, betas=recipe.betas, weight_decay=decay)
+    nesterov = recipe.nesterov and recipe.momentum > 0
     return torch.optim.SGD(parameters, lr=rate, momentum=recipe.momentum, weight_decay=decay, nesterov=nesterov)

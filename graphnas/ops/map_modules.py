@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from graphnas.ops.maps import split
 
@@ -30,3 +31,16 @@ class MixedDepthwise(nn.Module):
         """The same shape as x."""
         pieces = torch.split(x, self.sizes, dim=1)
         return torch.cat([part(piece) for part, piece in zip(self.parts, pieces, strict=True)], dim=1)
+
+
+class InsideAverage(nn.Module):
+    """The mean of a map over what lies inside of a shape, so that padding around the shape does not count.
+
+    A pixel of a coarse map counts by its share inside; where nothing is inside, the mean is 0.
+    """
+
+    def forward(self, x: Tensor, maps: Tensor) -> Tensor:
+        """``[B, C]`` of x ``[B, C, h, w]`` and maps ``[B, D, k h, k w]``, whose last channel is 1 inside and 0 outside."""
+        step = maps.shape[2] // x.shape[2], maps.shape[3] // x.shape[3]
+        weight = functional.avg_pool2d(maps[:, -1:], step)
+        return (x * weight).sum((2, 3)) / weight.sum((2, 3)).clamp(min=1e-6)

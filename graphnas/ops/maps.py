@@ -64,6 +64,12 @@ def map_score(params: Params, inputs: Shapes) -> Layer:
     return layer("torch.nn.Conv2d", in_channels=inputs[0][0], out_channels=params["channels"], kernel_size=1)
 
 
+@layer_op("inside_average")
+def inside_average(params: Params, inputs: Shapes) -> Layer:
+    """The mean over the pixels that the last channel of the second input, a finer map, marks with 1, as a vector."""
+    return layer("graphnas.ops.map_modules.InsideAverage")
+
+
 def split(channels: int, parts: int) -> list[int]:
     """Channels of each group, as equal as possible, the first ones larger.
 
@@ -86,3 +92,4 @@ def _mixed_cost(arguments: Mapping[str, Any], inputs: Shapes) -> Cost:
 
 rule("graphnas.ops.map_modules.MixedDepthwise", lambda a, i: i[0], _mixed_cost)
 rule("torch.nn.Upsample", lambda a, i: (i[0][0], *(int(size * a["scale_factor"]) for size in i[0][1:])))
+rule("graphnas.ops.map_modules.InsideAverage", lambda a, i: (i[0][0],))

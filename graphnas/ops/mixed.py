@@ -51,8 +51,18 @@ def share(params: Mapping[str, Any], inputs: Sequence[Shape]) -> Layer:
 
 @function_op("scale", lambda params, inputs: inputs[0])
 def emit_scale(graph: Any, arguments: Sequence[Any], params: Mapping[str, Any]) -> Any:
-    """The first input times the second, a number."""
-    return graph.call_function(operator.mul, tuple(arguments))
+    """The first input times the second, a number (or one for each example)."""
+    from graphnas.ops.mixture import scaled
+
+    return graph.call_function(scaled, tuple(arguments))
+
+
+@function_op("loose_mean", lambda params, inputs: inputs[0])
+def emit_loose_mean(graph: Any, arguments: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    """The mean of values weighted by how little others read them; the last one counts fully."""
+    from graphnas.ops.mixture import loose_mean
+
+    return graph.call_function(loose_mean, tuple(arguments))
 
 
 @function_op("complement", lambda params, inputs: inputs[0])

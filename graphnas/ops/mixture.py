@@ -72,6 +72,8 @@ class Mixed(nn.Module):
             values.append(self._checkpointed(k, read) if self.recompute else self.options[k](*read))
         if not live:
             total: Tensor = self.options[row.live[0]](*inputs)
+        elif len(live) == 1 and row.weights.ndim == 1 and not row.weights.requires_grad and row.weights[live[0]] == 1:
+            total = values[0]  # a single path costs no pass over memory
         elif row.weights.ndim == 1:
             total = _WeightedSum.apply(row.weights[live], *values)  # type: ignore[no-untyped-call]
         else:
@@ -178,6 +180,21 @@ def _inner(a: Tensor, b: Tensor) -> Tensor:
         a, b = a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1)  # reshape copies where the order is another
     made: Tensor = torch.dot(a.reshape(-1), b.reshape(-1))
     return made
+
+
+def scaled(value: Tensor, weight: Tensor) -> Tensor:
+    """A value times a weight: one number, or one for each example."""
+    return value * _aligned(weight, value)
+
+
+def loose_mean(*arguments: Tensor) -> Tensor:
+    """``(s_n + sum_i w_i s_i) / (1 + sum_i w_i)`` for n values ``s`` followed by the weights of all but the last."""
+    count = (len(arguments) + 1) // 2
+    values, weights = arguments[:count], arguments[count:]
+    total, mass = values[-1], torch.ones_like(weights[0])
+    for value, weight in zip(values, weights, strict=False):
+        total, mass = total + scaled(value, weight), mass + weight
+    return scaled(total, 1 / mass)
 
 
 def product(*rows: Row) -> Row:

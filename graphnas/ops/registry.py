@@ -19,11 +19,16 @@ ShapeRule = Callable[[Mapping[str, Any], Sequence[Shape]], Shape]
 _BUILT_IN = (
     "graphnas.ops.basic",
     "graphnas.ops.image",
+    "graphnas.ops.control",
     "graphnas.ops.maps",
+    "graphnas.ops.mobile",
     "graphnas.ops.graph",
     "graphnas.ops.graph_agnn",
     "graphnas.ops.darts",
     "graphnas.ops.mixed",
+    "graphnas.ops.sequence",
+    "graphnas.ops.splits",
+    "graphnas.ops.recurrent",
 )
 
 
@@ -44,7 +49,9 @@ class Op:
         """Shape of the result, parameters and multiply-adds."""
         if self.layer is not None:
             expression = self.layer(params, inputs)
-            return expression.shape(*inputs), expression.cost(*inputs)
+            found = expression.cost(*inputs)
+            # A node that runs an earlier node's layer again has no parameters of its own.
+            return expression.shape(*inputs), Cost(0, found.macs) if params.get("again") else found
         assert self.shape_rule is not None
         return self.shape_rule(params, inputs), Cost()
 

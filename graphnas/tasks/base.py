@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -21,8 +22,12 @@ class Signature:
 
     Attributes:
         kind: "image" (input ``x[B, C, H, W]``) or "node" (inputs ``x[N, F]`` and ``edge_index[2, E]``). Tasks on whole
-            graphs and on links are of kind "node" too: they pool or pair the rows that the network returns.
-        input: shape of ``x`` without its first axis: (C, H, W) or (F,).
+            graphs and on links are of kind "node" too: they pool or pair the rows that the network returns. Or
+            "translation" (inputs ``source[B, S]`` and ``target[B, T]``, tokens; scores ``[B, T, outputs]`` of the tokens
+            that follow those of the target). Or "text" (inputs ``tokens[B, T]`` and ``state[B, H]``, [B, 0] at the beginning;
+            the network returns scores ``[B, T, outputs]`` of the next tokens and all states ``[B, T, H]``).
+        input: shape of ``x`` without its first axis: (C, H, W), (F,) or (T,); of a translation the usual lengths (S, T),
+            which only multiply-adds depend on.
         outputs: number of classes, targets or (for links) features: the network returns ``[B, outputs]`` or
             ``[N, outputs]``.
         nodes, edges: size of the (largest) graph of a node task; multiply-adds depend on it.
@@ -93,6 +98,13 @@ class Task(ABC):
             share: part of the training data to use (a fixed subset), in (0, 1].
         """
 
+    def experience(self, network: nn.Module) -> Callable[[torch.Generator | None, float], Iterator[Batch]]:
+        """What a network is trained with: from a generator and a share to the training batches of an epoch.
+
+        Those of ``batches``, unless what there is to learn from depends on what the network does (control).
+        """
+        return partial(self.batches, "train")
+
     @abstractmethod
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """The mean training loss of a batch (a scalar)."""
@@ -100,6 +112,14 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, network: nn.Module, split: str) -> dict[str, float]:
         """All metrics of a network on a split, in evaluation mode and without gradients; leaves its mode as it was."""
+
+    def carried(self, output: Any) -> tuple[Tensor, ...]:
+        """What takes the place of the last inputs of the next batch, without gradients: the state of a recurrent network."""
+        return ()
+
+    def pace(self, batch: Batch) -> float:
+        """A factor of the learning rate for a batch."""
+        return 1.0
 
     def describe(self) -> dict[str, Any]:
         """Settings that reproduce the task, as JSON values."""

@@ -22,7 +22,7 @@ def check_task(task: Task, network: nn.Module | None = None, seed: int = 0) -> N
     Args:
         task: the task to check; its splits should be small, as each is gone through several times.
         network: one that fits the task; by default a linear map of images, or of node features and their mean over
-            neighbours.
+            neighbours, or scores for every pair of words.
         seed: of the network's weights and the order of batches.
 
     Raises:
@@ -128,7 +128,18 @@ def _default_network(task: Task) -> nn.Module:
     signature = task.signature
     if signature.kind == "image":
         return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(signature.input), signature.outputs))
+    if signature.kind == "text":
+        return _WordBefore(signature.outputs)
     return _MeanOfNeighbours(signature.input[0], signature.outputs)
+
+
+class _WordBefore(nn.Module):
+    def __init__(self, words: int) -> None:
+        super().__init__()
+        self.scores = nn.Embedding(words, words)
+
+    def forward(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.scores(tokens), tokens.unsqueeze(-1).float()
 
 
 class _MeanOfNeighbours(nn.Module):
