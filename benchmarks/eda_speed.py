@@ -7,6 +7,8 @@
     million       all maps of a synthetic placement of a million nets and 3.5 million pins on 667 x 667 tiles, with the
                   peak memory of the process (--quick: a tenth of it)
     def           reading a synthetic DEF of 52 MB: 300,000 cells and nets (--quick: a tenth of it)
+    predict       `graphnas eda predict` with the models of the package on a synthetic DEF of 1,000 cells, start of the process
+                  included (wall time beside it)
 
 CPU seconds of one thread, the best of 3 runs (million and def: one run). Rows are appended to a file of JSON lines as they
 are measured; a second run measures what is missing, and prints the table from the file.
@@ -18,6 +20,8 @@ import argparse
 import json
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -178,7 +182,53 @@ def reading(quick: bool) -> list[Row]:
     ]
 
 
-CASES = {"maps": maps, "rudy": rudy, "million": million, "def": reading}
+LEF = """SITE core SIZE 1.6 BY 20 ; CLASS CORE ; END core
+LAYER m1 TYPE ROUTING ; DIRECTION HORIZONTAL ; PITCH 2 ; END m1
+LAYER m2 TYPE ROUTING ; DIRECTION VERTICAL ; PITCH 1.6 ; END m2
+LAYER m3 TYPE ROUTING ; DIRECTION HORIZONTAL ; PITCH 2 ; END m3
+MACRO nand CLASS CORE ; SIZE 8 BY 20 ;
+ PIN A PORT LAYER m1 ; RECT 1 8 2 12 ; END END A
+ PIN Y PORT LAYER m1 ; RECT 5 8 6 12 ; END END Y
+END nand
+"""
+
+
+def small_def(cells: int = 1000, side: int = 25) -> str:
+    """Cells at random on ``side`` rows, each with a net to the next but a few."""
+    rng = np.random.default_rng(0)
+    place = rng.permutation(side * 2 * side)[:cells]
+    x, row, wide = place % (2 * side) * 800, place // (2 * side), 2 * side * 800
+    lines = [f"DESIGN small ; UNITS DISTANCE MICRONS 100 ; DIEAREA ( 0 0 ) ( {wide} {side * 2000} ) ;"]
+    lines += [f"ROW r{k} core 0 {2000 * k} N DO {wide // 160} BY 1 STEP 160 0 ;" for k in range(side)]
+    lines += [f"TRACKS {'YX'[k % 2]} 100 DO 200 STEP 200 LAYER m{k + 1} ;" for k in range(3)]
+    lines += [f"COMPONENTS {cells} ;"]
+    lines += [f"- u{k} nand + PLACED ( {x[k]} {2000 * row[k]} ) N ;" for k in range(cells)]
+    order = np.lexsort((x, row))
+    lines += [f"END COMPONENTS NETS {cells - 3} ;"]
+    lines += [f"- n{k} ( u{order[k]} Y ) ( u{order[k + 3]} A ) ;" for k in range(cells - 3)]
+    return "\n".join([*lines, "END NETS END DESIGN", ""])
+
+
+def predicting(_: bool) -> list[Row]:
+    times = []
+    with tempfile.TemporaryDirectory() as folder:
+        lef, def_ = Path(folder) / "small.lef", Path(folder) / "small.def"
+        lef.write_text(LEF)
+        def_.write_text(small_def())
+        words = ["eda", "predict", "--lef", str(lef), "--def", str(def_), "--json"]
+        for _run in range(3):
+            before, start = os.times(), time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-c", "from graphnas.cli import main; main()", *words], check=True, capture_output=True
+            )
+            after = os.times()
+            used = after.children_user + after.children_system - before.children_user - before.children_system
+            times.append((used, time.perf_counter() - start))
+    used, wall = min(times)
+    return [{"what": "eda predict, 1,000 cells", "seconds": used, "target": 5.0, "wall": wall}]
+
+
+CASES = {"maps": maps, "rudy": rudy, "million": million, "def": reading, "predict": predicting}
 
 
 def known_rows(path: Path) -> dict[tuple[str, bool], list[Row]]:
@@ -198,6 +248,7 @@ def show(row: Row) -> None:
     verdict = "" if target is None else f"{target:>9.1f}  {'met' if row['seconds'] <= target else 'missed'}"
     more = f"  {row['times']:.0f} times slower" if "times" in row else ""
     more += f"  {row['gigabytes']:.2f} GB at most" if "gigabytes" in row else ""
+    more += f"  wall {row['wall']:.1f}" if "wall" in row else ""
     print(f"{row['what']:<34}{row['seconds']:>9.3f}{verdict}{more}", flush=True)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from eda.development import metrics_with_intervals
 from eda.model import RoutabilityModel, space_of
@@ -25,11 +28,12 @@ def limits(preparation: Preparation) -> list[str]:
 
 def card_of(model: RoutabilityModel, task: RoutabilityTask, recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The card, as JSON values; the test part is read here, once."""
-    metrics = {}
+    metrics, designs = {}, {}
     for split in task.splits:
         if split != "train":
             outputs = [model.outputs(s.features, s.recipe.layers) for s in task.samples(split)]
             metrics[split] = {name: list(v) for name, v in metrics_with_intervals(outputs, task, split).items()}
+            designs[split] = of_designs(outputs, task, split)
     samples = task.samples("train")
     return {
         "task": task.describe(),
@@ -39,5 +43,16 @@ def card_of(model: RoutabilityModel, task: RoutabilityTask, recipe: Mapping[str,
         "networks": len(model.networks),
         "recipe": dict(recipe),
         "metrics": metrics,
+        "designs": designs,
         "limits": limits(model.preparation),
     }
+
+
+def of_designs(outputs: Sequence[np.ndarray], task: RoutabilityTask, split: str) -> dict[str, dict[str, float | None]]:
+    """The metrics among the placements of every design of a part; None where they all have the same label."""
+    samples, made = task.samples(split), {}
+    for design in dict.fromkeys(s.design for s in samples):
+        rows = [i for i, s in enumerate(samples) if s.design == design]
+        found = task.measure([outputs[i] for i in rows], [samples[i] for i in rows])
+        made[design] = {name: value if math.isfinite(value) else None for name, value in found.items()}
+    return made

@@ -17,6 +17,10 @@ Epochs = Annotated[int, typer.Option(min=1, help="Of full training.")]
 Networks = Annotated[int, typer.Option(min=1, help="Trained from different seeds and averaged.")]
 Seed = Annotated[int, typer.Option(help="Of all random draws.")]
 Lef = Annotated[list[str], typer.Option("--lef", help="LEF file (also .gz, .xz); repeatable, technology first.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(help="Model files, or nets and hotspots for those of the package; by default these two."),
+]
 Def = Annotated[str, typer.Option("--def", help="DEF file (also .gz, .xz).")]
 
 
@@ -26,7 +30,9 @@ def search(
     data: Data = None,
     strategy: Annotated[str, typer.Option(help="See 'graphnas strategies'.")] = "guide_dag",
     architectures: Annotated[int, typer.Option(min=2, help="Trained in the search.")] = 60,
-    epochs: Annotated[int, typer.Option(min=1, help="Of proxy training.")] = 8,
+    epochs: Annotated[int, typer.Option(min=1, help="Of proxy training.")] = 4,
+    folds: Annotated[int, typer.Option(min=1, help="Proxy trainings of each, with other designs held out.")] = 3,
+    again: Annotated[int, typer.Option(min=0, help="How often the best five are evaluated again.")] = 2,
     full_epochs: Epochs = 40,
     networks: Networks = 3,
     seed: Seed = 0,
@@ -39,7 +45,7 @@ def search(
     from eda.model import space_of
 
     space_of(task)  # raises before data is read
-    budget = Budget(architectures, epochs, full_epochs=full_epochs, full_repeats=networks)
+    budget = Budget(architectures, epochs, folds=folds, again=again, full_epochs=full_epochs, full_repeats=networks)
     dataset = _dataset(data)
     model, _ = develop(task, dataset, strategy=strategy, budget=budget, seed=seed, store=store, progress=print)
     _finish(model, task, dataset, {"strategy": strategy, "seed": seed, **vars(budget)}, out)
@@ -68,9 +74,9 @@ def train(
 
 
 def predict(
-    models: Annotated[list[str], typer.Argument(help="Model files, or nets and hotspots for those of the package.")],
     lef: Lef,
     def_: Def,
+    models: Models = None,
     layers: Annotated[int | None, typer.Option(help="Routing layers; by default those with tracks.")] = None,
     map_: Annotated[str | None, typer.Option("--map", help="Write the hotspot map to this .npz or .csv file.")] = None,
     picture: Annotated[str | None, typer.Option(help="Draw cells, nets and hotspots to this .png file.")] = None,
@@ -110,8 +116,8 @@ def predict(
 
 
 def report(
-    models: Annotated[list[str], typer.Argument(help="Model files, or nets and hotspots for those of the package.")],
     out: Annotated[str, typer.Option(help="Write the page to this .html file.")],
+    models: Models = None,
     data: Data = None,
     split: Annotated[str, typer.Option(help="The part of the data that is measured.")] = "test",
 ) -> None:
@@ -128,11 +134,11 @@ def _dataset(data: str | None) -> Any:
     return load() if data is None else load_dataset(data)
 
 
-def _models(names: list[str]) -> dict[str, Any]:
-    from eda.model import RoutabilityModel
+def _models(names: list[str] | None) -> dict[str, Any]:
+    from eda.model import TASKS, RoutabilityModel
 
     chosen: dict[str, Any] = {}
-    for name in names:
+    for name in names or TASKS:
         model = RoutabilityModel.load(name)
         if model.task in chosen:
             raise GraphnasError(f"{name} is a second model of {model.task}; give at most one of each task")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eda.net_graph import NetGraph
 from eda.route import Recipe
 from graphnas.errors import GraphnasError, unknown
 
@@ -61,6 +62,7 @@ class Sample:
         labels: effort -> label.
         recipe: how it was made.
         facts: further words and numbers: cells, ports, nets, die, tools, ...
+        graph: its cells, nets and pins on the tiles; None where only maps are known.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Sample:
     labels: Mapping[int, SampleLabel]
     recipe: Recipe
     facts: Mapping[str, Any] = field(default_factory=dict)
+    graph: NetGraph | None = None
 
     @property
     def seed(self) -> int:

@@ -133,8 +133,9 @@ def sample_path(job: Job) -> Path:
 def make(job: Job) -> str:
     """Route one placement and write its files; returns a line about it.
 
-    A design that does not fit at the drawn utilisation (wide cells leave gaps in short rows) is tried again with
-    0.05 less, and the recipe says what was used.
+    A design that does not fit is tried again: without loosening, where it was loosened (cells widened to a density fill the
+    rows at any utilisation), and then, as wide cells leave gaps in short rows, with 0.05 less utilisation. The recipe says
+    what was used.
     """
     netlist = read_netlist(job.netlist)
     recipe = job.recipe
@@ -144,9 +145,9 @@ def make(job: Job) -> str:
             break
         except GraphnasError as error:
             lower = round(recipe.utilisation - _RETRY, 3)
-            if "choose a lower utilisation" not in str(error) or lower < _LEAST:
+            if "choose a lower utilisation" not in str(error) or (recipe.spread is None and lower < _LEAST):
                 raise GraphnasError(f"{job.name}: {error}") from None
-            recipe = replace(recipe, utilisation=lower)
+            recipe = replace(recipe, utilisation=lower) if recipe.spread is None else replace(recipe, spread=None)
     write_def(sample.placement, job.folder / f"{job.name}.def.gz")
     save_npz(sample_path(job), arrays_of(sample.labels, describe(sample, job.name, job.design, job.part)))
     rates = " ".join(f"e{label.effort} {label.rate:.3f}" for label in sample.labels)

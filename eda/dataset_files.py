@@ -9,6 +9,7 @@ The file is an npz archive without pickle. Samples lie one after the other; ``sh
     violated      int32[efforts, samples]; ``first`` the same for nets that failed in stage 1
     nets          int32[samples]
     shapes        int32[samples, 2], rows and columns of tiles
+    graph_*       cells, nets and pins on the tiles: see ``eda.net_graph.packed``
     meta          JSON text: maps, efforts, tile, and a record for each sample
 """
 
@@ -26,6 +27,7 @@ from eda.dataset import Dataset, Sample, SampleLabel
 from eda.def_reader import read_def
 from eda.features import STANDARD, feature_maps
 from eda.grid import tile_grid
+from eda.net_graph import NetGraph, net_graph, packed, unpacked
 from eda.route import Recipe, library
 from graphnas.errors import GraphnasError
 from graphnas.files import load_npz, save_npz
@@ -33,6 +35,7 @@ from graphnas.files import load_npz, save_npz
 PACKED = Path(__file__).parent / "data" / "routability_osu035.npz"
 """The data set that comes with the package."""
 MAX_BYTES = 1 << 30
+_GRAPH = ("cells", "degree", "pins", "boxes", "sizes")
 _ARRAYS = ("features", "hotspots", "nodes", "node_counts", "violated", "first", "nets", "shapes", "meta")
 
 
@@ -56,7 +59,7 @@ def load_dataset(path: Path | str) -> Dataset:
     Raises:
         GraphnasError: missing, damaged, or no such file; the sentence says what is wrong.
     """
-    arrays = load_npz(Path(path), _ARRAYS, max_bytes=MAX_BYTES)
+    arrays = load_npz(Path(path), [*_ARRAYS, *(f"graph_{name}" for name in _GRAPH)], max_bytes=MAX_BYTES)
     try:
         meta = json.loads(str(arrays["meta"]))
         return _unpacked(arrays, meta)
@@ -77,6 +80,9 @@ def _unpacked(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Dataset:
         or counts.sum() != len(arrays["nodes"])
     ):
         raise ValueError("its lists of nodes do not fit its records")
+    graphs = unpacked({name: arrays[f"graph_{name}"] for name in _GRAPH})
+    if len(graphs) != len(records):
+        raise ValueError("its graphs do not fit its records")
     ends = np.concatenate([[0], np.cumsum(counts.ravel())])
     samples = []
     for place, record in enumerate(records):
@@ -94,17 +100,19 @@ def _unpacked(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Dataset:
                 failed_first=int(arrays["first"][row, place]),
             )
         features = arrays["features"][:, part].astype(np.float32).reshape(len(maps), *shape)
-        samples.append(_sample(record, features, labels))
+        samples.append(_sample(record, features, labels, graphs[place]))
     return Dataset(maps, tuple(samples), float(meta["tile"]))
 
 
-def _sample(record: dict[str, Any], features: np.ndarray, labels: dict[int, SampleLabel]) -> Sample:
+def _sample(
+    record: dict[str, Any], features: np.ndarray, labels: dict[int, SampleLabel], graph: NetGraph | None
+) -> Sample:
     recipe = dict(record["recipe"])
     recipe["efforts"] = tuple(recipe["efforts"])
     taken = ("name", "design", "family", "part", "recipe")
     facts = {key: value for key, value in record.items() if key not in taken}
     name, design, family, part = (str(record[key]) for key in taken[:4])
-    return Sample(name, design, family, part, features, labels, Recipe(**recipe), facts)
+    return Sample(name, design, family, part, features, labels, Recipe(**recipe), facts, graph)
 
 
 def save_dataset(dataset: Dataset, path: Path | str) -> Path:
@@ -147,6 +155,7 @@ def save_dataset(dataset: Dataset, path: Path | str) -> Path:
             "nets": np.array([label.nets for label in table[0]], np.int32),
             "shapes": np.array([sample.features.shape[1:] for sample in samples], np.int32).reshape(-1, 2),
             "meta": np.array(json.dumps(meta, sort_keys=True)),
+            **{f"graph_{name}": array for name, array in packed([sample.graph for sample in samples]).items()},
         },
     )
 
@@ -197,7 +206,7 @@ def read_built(file: Path, maps: Sequence[str] = STANDARD) -> Sample:
             )
             for key in ("failed", "clean", "unresolved", "wirelength", "vias", "seconds"):
                 record.setdefault("router", {}).setdefault(str(effort), {})[key] = each[key]
-        return _sample(record, features, labels)
+        return _sample(record, features, labels, net_graph(placement, technology, grid))
     except (KeyError, ValueError, TypeError) as error:
         raise GraphnasError(
             f"{file} is no built sample ({type(error).__name__}: {error}); delete it and build again"

@@ -13,7 +13,7 @@ grid count in the nearest tile. Unplaced cells and their pins count nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -58,8 +58,10 @@ class Maps:
 class _Work:
     """What several maps share, computed once."""
 
-    def __init__(self, geometry: Geometry, grid: Grid, widen: str, tracks: _Tracks | None) -> None:
-        self.geometry, self.grid = geometry, grid
+    def __init__(
+        self, geometry: Geometry, grid: Grid, widen: str, tracks: _Tracks | None, names: Collection[str]
+    ) -> None:
+        self.geometry, self.grid, self.names = geometry, grid, names
         self.wires: Wires = wires_of(geometry, grid, widen)
         self._tracks = tracks
 
@@ -72,6 +74,14 @@ class _Work:
         long_h, long_v = covered(wires.boxes[~short], self.grid, weights[:, ~short])
         short_h, short_v = covered(wires.boxes[short], self.grid, weights[:, short])
         return {"long_h": long_h, "long_v": long_v, "short_h": short_h, "short_v": short_v}
+
+    def whole_rudy(self) -> Floats:
+        if _PARTS & set(self.names):
+            return self.rudy_of("long_h", "long_v", "short_h", "short_v")
+        wires = self.wires  # no part is asked for: one pass instead of four
+        weight = self.geometry.units * (1 / wires.height + 1 / wires.width)
+        found: Floats = covered(wires.boxes, self.grid, weight[None])[0]
+        return found
 
     def rudy_of(self, *parts: str) -> Floats:
         total = np.zeros(self.grid.shape)
@@ -149,7 +159,7 @@ class Feature(NamedTuple):
 FEATURES: dict[str, Feature] = {
     "cell_density": Feature("1", "fraction covered by cells", _Work.cell_density),
     "pin_density": Feature("pins", "pins of cells, as far as they are on a net", _Work.cell_pins),
-    "rudy": Feature("1/um", "RUDY", lambda w: w.rudy_of("long_h", "long_v", "short_h", "short_v")),
+    "rudy": Feature("1/um", "RUDY", _Work.whole_rudy),
     "rudy_long": Feature("1/um", "RUDY of nets over several tiles", lambda w: w.rudy_of("long_h", "long_v")),
     "rudy_short": Feature("1/um", "RUDY of nets within one tile", lambda w: w.rudy_of("short_h", "short_v")),
     "pin_rudy": Feature("1/um", "1/w + 1/h of the net of every pin", _Work.pin_rudy),
@@ -167,6 +177,8 @@ FEATURES: dict[str, Feature] = {
     "h_capacity": Feature("tracks", "free horizontal tracks", lambda w: w.capacity[0]),
     "v_capacity": Feature("tracks", "free vertical tracks", lambda w: w.capacity[1]),
 }
+
+_PARTS = {"rudy_long", "rudy_short", "rudy_horizontal", "rudy_vertical"}
 
 STANDARD = tuple(list(FEATURES)[:11])
 """The maps of the data set that graphnas ships, in the order of its channels."""
@@ -209,7 +221,7 @@ def geometry_maps(
     for name in names:
         if name not in FEATURES:
             raise unknown("feature map", name, FEATURES)
-    work = _Work(geometry, grid, widen, tracks)
+    work = _Work(geometry, grid, widen, tracks, names)
     values = np.empty((len(names), *grid.shape))
     for number, name in enumerate(names):
         values[number] = FEATURES[name].make(work)

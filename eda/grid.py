@@ -62,7 +62,11 @@ class Grid:
         return _slot(self.y, y)
 
     def clip(self, boxes: Floats) -> Floats:
-        """float64[n, 4]: (x1, y1, x2, y2) cut at the border of the grid."""
+        """float64[n, 4]: (x1, y1, x2, y2) cut at the border of the grid; the array itself when all lie within."""
+        least, most = boxes.T.min(1, initial=np.inf), boxes.T.max(1, initial=-np.inf)
+        if min(least[0], least[2]) >= self.x[0] and min(least[1], least[3]) >= self.y[0]:
+            if max(most[0], most[2]) <= self.x[-1] and max(most[1], most[3]) <= self.y[-1]:
+                return boxes
         low = [self.x[0], self.y[0], self.x[0], self.y[0]]
         high = [self.x[-1], self.y[-1], self.x[-1], self.y[-1]]
         return np.clip(boxes, low, high)

@@ -47,7 +47,12 @@ def space_of(task: str) -> Space:
 def build(task: str, architecture: Architecture, inputs: int, channels: int) -> nn.Module:
     """A network of an architecture, with weights from torch's default generator."""
     signature = Signature(TASKS[task][1], (inputs, _SIDE, _SIDE), 1)
-    return compile(space_of(task).network(architecture, signature, channels=channels))
+    return compile(space_of(task).network(architecture, signature, **size_of(task, channels)))
+
+
+def size_of(task: str, channels: int) -> dict[str, int]:
+    """The size of a task's networks: numbers are means over the die alone, whatever is padded around it."""
+    return {"channels": channels, **({"inside": 1} if task == "nets" else {})}
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +131,8 @@ class RoutabilityModel:
         try:
             meta = json.loads(str(arrays["meta"]))
             return cls._of(meta, arrays)
+        except GraphnasError as error:
+            raise GraphnasError(f"{file} is no routability model ({error}); train it again") from None
         except (KeyError, ValueError, TypeError, IndexError, RuntimeError, RecursionError) as error:
             reason = " ".join(str(error).split())[:120]
             raise GraphnasError(

@@ -24,8 +24,9 @@ def covered(boxes: Floats, grid: Grid, weights: Floats) -> Floats:
         float64[m, ny, nx].
     """
     boxes = grid.clip(boxes)
-    across = _steps(grid.x, grid.columns(boxes[:, 0]), boxes[:, 0], grid.columns(boxes[:, 2]), boxes[:, 2])
-    up = _steps(grid.y, grid.rows(boxes[:, 1]), boxes[:, 1], grid.rows(boxes[:, 3]), boxes[:, 3])
+    x1, y1, x2, y2 = np.ascontiguousarray(boxes.T)
+    across = _steps(grid.x, grid.columns(x1), x1, grid.columns(x2), x2)
+    up = _steps(grid.y, grid.rows(y1), y1, grid.rows(y2), y2)
     rows, columns = grid.shape
     sums = np.zeros((len(weights), (rows + 1) * (columns + 1)))
     for row, in_row in up:

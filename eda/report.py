@@ -11,7 +11,7 @@ import numpy as np
 from eda.baselines import HOTSPOTS, NETS
 from eda.card import limits
 from eda.dataset import Dataset
-from eda.development import metrics_with_intervals, task_of
+from eda.development import ceiling, metrics_with_intervals, task_of
 from eda.metrics import Interval
 from eda.model import RoutabilityModel
 from eda.tasks import RoutabilityTask
@@ -71,7 +71,7 @@ def _section(model: RoutabilityModel, task: RoutabilityTask, split: str) -> Iter
                 [m[None] for m in of_maps(task.dataset, task.effort, 0)(samples)], task, split
             )
     if len(task.dataset.efforts) > 1:
-        rows[_ceiling_name(task)] = metrics_with_intervals(_ceiling(task, split), task, split)
+        rows[_ceiling_name(task)] = metrics_with_intervals(ceiling(task, split), task, split)
     yield f"<h2>{'Violated nets' if model.task == 'nets' else 'Hotspots'}</h2>"
     parameters = sum(p.numel() for p in model.networks[0].parameters())
     yield f"<p class='lead'>{len(model.networks)} networks of {parameters:,} parameters; labels of effort {task.effort}.</p>"
@@ -92,17 +92,6 @@ def _text(value: Interval) -> str:
 def _ceiling_name(task: RoutabilityTask) -> str:
     other = max(e for e in task.dataset.efforts if e != task.effort)
     return f"the labels of effort {other} (how far labels agree with themselves)"
-
-
-def _ceiling(task: RoutabilityTask, split: str) -> list[np.ndarray]:
-    """What the labels of another effort say of these: no model is expected to agree better."""
-    other = max(e for e in task.dataset.efforts if e != task.effort)
-    samples = task.samples(split)
-    if task.name.endswith("nets"):
-        return [np.array([np.sqrt(s.labels[other].rate)]) for s in samples]
-    from scipy.ndimage import gaussian_filter
-
-    return [gaussian_filter(s.labels[other].hotspots.astype(float), 1.0)[None] for s in samples]
 
 
 def _figure(model: RoutabilityModel, task: RoutabilityTask, split: str, said: Sequence[np.ndarray]) -> str:

@@ -16,6 +16,7 @@ from torch.nn import functional
 from eda.dataset import PARTS, Dataset, Sample
 from eda.metrics import hotspot_metrics, nets_metrics
 from eda.preparation import Preparation, stacked
+from eda.tile_graph import TileGraph, joined, tile_graph
 from graphnas.errors import GraphnasError, unknown
 from graphnas.tasks.base import Batch, Metric, Signature, Task
 from graphnas.tasks.measure import device_of, evaluating
@@ -40,10 +41,11 @@ class RoutabilityTask(Task):
         batch_size: placements a training batch.
         multiple: of the padded sides; networks that halve the map k times need ``2 ** k``.
         mirror: augment by mirroring.
+        graph: give networks the graph of cells, nets and tiles (``eda.tile_graph``) after the maps.
         seed: of the subsets that ``share`` selects.
 
     Raises:
-        GraphnasError: no such effort, or a part without samples.
+        GraphnasError: no such effort, a part without samples, or samples without a graph where one is asked for.
     """
 
     recipe: ClassVar[Mapping[str, Any]] = MappingProxyType(
@@ -59,6 +61,7 @@ class RoutabilityTask(Task):
         batch_size: int = 16,
         multiple: int = 8,
         mirror: bool = True,
+        graph: bool = False,
         seed: int = 0,
     ) -> None:
         efforts = dataset.efforts
@@ -82,6 +85,7 @@ class RoutabilityTask(Task):
             if part not in self._samples:
                 raise GraphnasError(f"the data set has no samples in its {part} part")
         self._inputs = {p: [self.preparation.of_sample(s) for s in some] for p, some in self._samples.items()}
+        self._graphs = {p: [_graph(s) for s in some] for p, some in self._samples.items()} if graph else None
         self.signature = Signature(self._kind, (self.preparation.channels, _SIDE, _SIDE), 1)
         self._order = np.random.default_rng([seed, 1]).permutation(len(self._samples["train"]))
 
@@ -121,11 +125,21 @@ class RoutabilityTask(Task):
             maps = [self._inputs[split][i] for i in some]
             x = torch.from_numpy(stacked(maps, self.multiple))
             y = self._targets([samples[i] for i in some])
+            flips = [False, False]
             if generator is not None and split == "train" and self.mirror:
                 for axis in (2, 3):
                     if torch.rand((), generator=generator) < 0.5:
                         x, y = x.flip(axis), y.flip(axis)
-            yield Batch((x,), y)
+                        flips[axis - 2] = True
+            yield Batch((x, *self._graph_inputs(split, some, x, (flips[0], flips[1]))), y)
+
+    def _graph_inputs(
+        self, split: str, rows: Sequence[int], x: Tensor, flips: tuple[bool, bool] = (False, False)
+    ) -> tuple[Tensor, ...]:
+        """What comes after the maps of these placements of a part."""
+        if self._graphs is None:
+            return ()
+        return joined([self._graphs[split][i] for i in rows], (x.shape[2], x.shape[3]), flips)
 
     def _grouped(self, rows: Sequence[int], maps: Sequence[NDArray[np.float32]], mixed: bool) -> list[list[int]]:
         """Rows in batches; a last one of one row joins the one before, as batch normalisation may not train on it."""
@@ -142,14 +156,17 @@ class RoutabilityTask(Task):
     def _targets(self, samples: Sequence[Sample]) -> Tensor:
         return torch.from_numpy(stacked([self._target(sample) for sample in samples], self.multiple, _OUTSIDE))
 
-    def outputs(self, network: nn.Module, inputs: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float64]]:
-        """What a network says of prepared inputs ``[C, h, w]`` in evaluation mode: ``[1, h, w]`` or ``[1]`` each."""
+    def outputs(self, network: nn.Module, split: str) -> list[NDArray[np.float64]]:
+        """What a network says of the placements of a part in evaluation mode: ``[1, h, w]`` or ``[1]`` each."""
         made: list[NDArray[np.float64]] = []
-        device = device_of(network)
+        device, inputs = device_of(network), self._inputs[split]
         with evaluating(network):
             for start in range(0, len(inputs), 2 * self.batch_size):
-                part = inputs[start : start + 2 * self.batch_size]
-                found = network(torch.from_numpy(stacked(part, self.multiple)).to(device)).double().cpu().numpy()
+                rows = range(start, min(start + 2 * self.batch_size, len(inputs)))
+                part = [inputs[i] for i in rows]
+                x = torch.from_numpy(stacked(part, self.multiple))
+                more = [value.to(device) for value in self._graph_inputs(split, rows, x)]
+                found = network(x.to(device), *more).double().cpu().numpy()
                 made += [
                     row[..., : m.shape[1], : m.shape[2]] if row.ndim == 3 else row
                     for row, m in zip(found, part, strict=True)
@@ -159,7 +176,7 @@ class RoutabilityTask(Task):
     def evaluate(self, network: nn.Module, split: str) -> dict[str, float]:
         """All metrics of a network on a part."""
         samples = self.samples(split)
-        return self.measure(self.outputs(network, self._inputs[split]), samples)
+        return self.measure(self.outputs(network, split), samples)
 
     @abstractmethod
     def measure(self, outputs: Sequence[NDArray[np.float64]], samples: Sequence[Sample]) -> dict[str, float]:
@@ -175,8 +192,16 @@ class RoutabilityTask(Task):
             "batch_size": self.batch_size,
             "multiple": self.multiple,
             "mirror": self.mirror,
+            "graph": self._graphs is not None,
             "seed": self.seed,
         }
+
+
+def _graph(sample: Sample) -> TileGraph:
+    if sample.graph is None:
+        raise GraphnasError(f"{sample.name} comes without its cells and nets; a model of graphs needs them")
+    rows, columns = sample.features.shape[1:]
+    return tile_graph(sample.graph, (rows, columns))
 
 
 class NetsTask(RoutabilityTask):
@@ -186,7 +211,7 @@ class NetsTask(RoutabilityTask):
     ``rank`` times the mean logistic loss over all pairs of a batch with different rates.
 
     Args:
-        dataset, effort, batch_size, multiple, mirror, seed: see RoutabilityTask.
+        dataset, effort, batch_size, multiple, mirror, graph, seed: see RoutabilityTask.
         rank: weight of the pairwise loss.
     """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eda import tools
+from eda import dataset_build, tools
 from eda.dataset import Dataset, Sample, SampleLabel, statistics
 from eda.dataset_build import Job, build, sample_path
 from eda.dataset_files import PACKED, load, load_dataset, pack, save_dataset
@@ -179,6 +179,26 @@ def test_a_build_goes_on_where_it_stopped_and_is_the_same_with_two_processes(tmp
         build([broken])
 
 
+def test_what_does_not_fit_is_tried_without_loosening_and_then_at_lower_utilisation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[float, float | None]] = []
+
+    def full(netlist: object, recipe: Recipe) -> None:
+        tried.append((recipe.utilisation, recipe.spread))
+        raise GraphnasError("no place" if len(tried) == 4 else "no place; choose a lower utilisation")
+
+    monkeypatch.setattr(dataset_build, "route", full)
+    job = Job("ring_0", "ring", "train", small_netlist(tmp_path), Recipe(utilisation=0.7, spread=0.9), tmp_path)
+    with pytest.raises(GraphnasError, match=r"ring_0: no place$"):
+        dataset_build.make(job)
+    assert tried == [(0.7, 0.9), (0.7, None), (0.65, None), (0.6, None)]
+    tried.clear()
+    with pytest.raises(GraphnasError, match="ring_0: no place; choose"):
+        dataset_build.make(replace(job, recipe=Recipe(utilisation=0.52)))
+    assert tried == [(0.52, None)]
+
+
 @needs_packed
 def test_the_packed_set_is_what_it_says() -> None:
     dataset = load()
@@ -219,3 +239,13 @@ def test_a_sample_of_the_packed_set_is_made_again_bit_for_bit(name: str, data_fo
         assert np.array_equal(label.nodes, other.nodes)
         assert np.array_equal(label.hotspots, other.hotspots)
         assert (len(label.violated), label.nets, label.failed_first) == (other.violated, other.nets, other.failed_first)
+
+
+def test_the_data_of_the_package_is_declared() -> None:
+    toml = pytest.importorskip("tomllib")
+    root = Path(__file__).parents[2]
+    patterns = toml.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["eda"]
+    declared = {path for pattern in patterns for path in (root / "eda").glob(pattern)}
+    files = {path for folder in ("circuits", "data") for path in (root / "eda" / folder).glob("*")}
+    assert {path for path in files if path.suffix in (".npz", ".v")} <= declared
+    assert sum(path.stat().st_size for path in declared) < 20_000_000
