@@ -16,6 +16,7 @@ from graphnas.drawing import escape, plain, to_svg
 from graphnas.errors import GraphnasError
 from graphnas.files import replacing
 from graphnas.plots import figure_svg, score_against_cost, search_curves
+from graphnas.report_front import front_section
 from graphnas.report_style import HEAD, STYLE
 from graphnas.run import Run, scored
 from graphnas.strategies.base import Trial
@@ -138,8 +139,10 @@ def _group_section(runs: Sequence[Run], baseline: Sequence[Run], number: int) ->
         yield from _curves(runs, baseline, number)
     yield from _weights(runs, number)
     if any(run.best() for run in runs):
+        yield from front_section(runs, number)
         yield from _best(runs)
-        yield from _costs(runs, number)
+        if not any(run.settings.get("objectives") for run in runs):
+            yield from _costs(runs, number)
     yield "</section>"
 
 

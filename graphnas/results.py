@@ -10,6 +10,7 @@ from typing import Any
 from graphnas import registry
 from graphnas.errors import GraphnasError
 from graphnas.estimators.base import Estimator
+from graphnas.objectives import parse_constraints, violation
 from graphnas.run import Run
 from graphnas.search import Result, Search
 from graphnas.settings import Settings
@@ -41,8 +42,9 @@ class Stored:
 
     @property
     def best(self) -> Trial | None:
-        """The trial with the greatest score."""
-        complete = [t for t in self.trials if t.status == "complete"]
+        """The trial with the greatest score of those that keep all constraints."""
+        limits = parse_constraints(self.meta["settings"].get("constraints") or ())
+        complete = [t for t in self.trials if t.status == "complete" and violation(t, limits) == 0]
         return max(complete, key=lambda t: t.score) if complete else None
 
     def needs_settings(self) -> Settings:

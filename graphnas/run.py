@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from graphnas.objectives import Constraint, parse_constraints, violation
 from graphnas.space import Space
 from graphnas.strategies.base import Trial
 
@@ -81,10 +82,17 @@ class Run:
         """The metric, as measured, of a score."""
         return score if self.maximise else -score
 
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """The limits that the search had to keep."""
+        return parse_constraints(self.settings.get("constraints") or ())
+
     def best(self, count: int = 1) -> list[Trial]:
-        """The best complete trials with distinct keys, best first; of equal ones the earlier."""
+        """The best complete trials with distinct keys that keep all constraints, best first; of equal ones the earlier."""
+        limits = self.constraints
+        kept = [t for t in scored(self.trials) if violation(t, limits) == 0]
         found: dict[str, Trial] = {}
-        for t in sorted(scored(self.trials), key=lambda t: -t.score):  # the sort is stable
+        for t in sorted(kept, key=lambda t: -t.score):  # the sort is stable
             if len(found) == count:
                 break
             found.setdefault(t.key, t)
@@ -92,12 +100,13 @@ class Run:
 
     def best_so_far(self) -> list[float]:
         """The best metric after each evaluation (duplicates are none); NaN until the first success."""
-        best, curve = math.nan, []
+        best, curve, limits = math.nan, [], self.constraints
         for t in self.trials:
             if t.status == "duplicate":
                 continue
             if t.status == "complete" and math.isfinite(t.score) and not best >= t.score:
-                best = t.score
+                if violation(t, limits) == 0:
+                    best = t.score
             curve.append(self.value(best))
         return curve
 

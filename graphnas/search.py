@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,75 +17,24 @@ from graphnas.architecture import Architecture
 from graphnas.errors import GraphnasError
 from graphnas.estimators.base import Estimator
 from graphnas.executors import ExecutorRunner, Job, LocalRunner, Outcome, Runner, SerialRunner
+from graphnas.objectives import (
+    Constraint,
+    Objective,
+    check_figures,
+    limited,
+    named,
+    parse_constraints,
+    parse_objectives,
+    violation,
+)
+from graphnas.result import Budget as Budget
+from graphnas.result import Result as Result
 from graphnas.space import Space
 from graphnas.store import Store
 from graphnas.strategies.base import Strategy, Trial
 
 MAX_DUPLICATES = 1_000
 """A strategy that proposes this many known architectures in a row has nothing new to offer."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When to stop; at least one limit. Duplicates are free: only evaluated architectures are trials.
-
-    Attributes:
-        trials: number of evaluated architectures, failed ones included.
-        seconds: wall time, summed over interruptions.
-        cost: sum of the trials' costs, in the estimator's unit.
-    """
-
-    trials: int | None = None
-    seconds: float | None = None
-    cost: float | None = None
-
-    def __post_init__(self) -> None:
-        limits = [v for v in (self.trials, self.seconds, self.cost) if v is not None]
-        if not limits or any(not v > 0 for v in limits):
-            raise GraphnasError("a budget needs at least one of trials, seconds and cost, each greater than 0")
-
-    def reached(self, trials: int, seconds: float, cost: float) -> str:
-        """Why to stop now, or an empty text."""
-        if self.trials is not None and trials >= self.trials:
-            return f"budget of {self.trials} trials used"
-        if self.seconds is not None and seconds >= self.seconds:
-            return f"budget of {self.seconds:g} seconds used"
-        if self.cost is not None and cost >= self.cost:
-            return f"budget of cost {self.cost:g} used"
-        return ""
-
-
-@dataclass
-class Result:
-    """What a search found.
-
-    Attributes:
-        trials: all evaluated architectures in the order in which they were asked for.
-        best: the trial with the greatest score; None when all failed.
-        stopped: why the search ended.
-        duplicates: how many known architectures the strategy proposed again.
-        seconds: wall time, summed over interruptions.
-    """
-
-    trials: list[Trial] = field(default_factory=list)
-    best: Trial | None = None
-    stopped: str = ""
-    duplicates: int = 0
-    seconds: float = 0.0
-
-    @property
-    def failed(self) -> int:
-        """Number of failed trials."""
-        return sum(t.status == "failed" for t in self.trials)
-
-    def curve(self) -> list[float]:
-        """The best score after each trial (NaN before the first success)."""
-        values, best = [], math.nan
-        for trial in self.trials:
-            if not best >= trial.score and trial.score == trial.score:
-                best = trial.score
-            values.append(best)
-        return values
 
 
 class Search:
@@ -109,6 +58,10 @@ class Search:
         deduplicate: tell known architectures at no cost instead of evaluating them again.
         progress: called after every trial with (trial, best trial, number of trials).
         command: settings that the command line resumes from.
+        objectives: figures to trade off, ``["validation", "-latency"]`` (the estimator's metric, or metrics of its evaluations;
+            ``-`` for what is to be small). Strategies for several objectives search for all of them; the others search for the
+            score alone. The front of all trials is ``Result.front()``.
+        constraints: limits, ``["latency<=5"]``. A strategy that knows no constraints is told that trials which break one have failed.
 
     Raises:
         GraphnasError: parts that do not fit, or a store that holds another search.
@@ -131,8 +84,13 @@ class Search:
         deduplicate: bool = True,
         progress: Callable[[Trial, Trial | None, int], None] | None = None,
         command: Mapping[str, Any] | None = None,
+        objectives: Sequence[str | Objective] | str = (),
+        constraints: Sequence[str | Constraint] | str = (),
     ) -> None:
-        self.space: Space = registry.get_space(space) if isinstance(space, str) else space
+        if isinstance(space, str) and space == estimator.space.name and estimator.space.listed is not None:
+            self.space = estimator.space  # a table of a few members of a large space: only those can be looked up
+        else:
+            self.space = registry.get_space(space) if isinstance(space, str) else space
         if estimator.space.name != self.space.name:
             raise GraphnasError(
                 f"estimator {estimator.name!r} scores architectures of space {estimator.space.name!r}, "
@@ -152,6 +110,11 @@ class Search:
         self.executor = executor
         self.time_limit = time_limit
         self.progress = progress
+        metric, maximise = estimator.metric, estimator.maximise
+        self.objectives = tuple(
+            named(o, metric, maximise) for o in (parse_objectives(objectives) if objectives else ())
+        )
+        self.constraints = tuple(limited(c, metric, maximise) for c in parse_constraints(constraints))
         self.command = dict(command or {})
         self._strategy_given = strategy
         self._options = dict(options or {})
@@ -167,8 +130,12 @@ class Search:
                 raise GraphnasError("the strategy was made for another space than the search's")
             return given
         factory = registry.find("strategy", given) if isinstance(given, str) else given
+        options = dict(self._options)
+        if factory.takes_objectives:
+            wanted = {"objectives": list(map(str, self.objectives)), "constraints": list(map(str, self.constraints))}
+            options = {**{name: value for name, value in wanted.items() if value}, **options}
         try:
-            return factory(self.space, np.random.default_rng(self.seed), **self._options)
+            return factory(self.space, np.random.default_rng(self.seed), **options)
         except TypeError as error:
             raise GraphnasError(f"strategy {self.strategy_name!r} does not take these options: {error}") from None
 
@@ -182,6 +149,8 @@ class Search:
             "seed": self.seed,
             "batch": self.batch,
             "deduplicate": self.deduplicate,
+            **({"objectives": list(map(str, self.objectives))} if self.objectives else {}),
+            **({"constraints": list(map(str, self.constraints))} if self.constraints else {}),
         }
 
     def run(self) -> Result:
@@ -216,10 +185,10 @@ class Search:
             store.set("settings", now)
             store.set("command", self.command)
         else:
-            for name, value in now.items():
-                if _plain(value) != before.get(name):
+            for name in (*now, "objectives", "constraints"):
+                if _plain(now.get(name)) != before.get(name):
                     raise GraphnasError(
-                        f"store {store.path} holds another search ({name}: {before.get(name)} instead of {value}); "
+                        f"store {store.path} holds another search ({name}: {before.get(name)} instead of {now.get(name)}); "
                         "choose another store or the same settings"
                     )
         store.set("budget", asdict(self.budget))
@@ -238,7 +207,8 @@ class _Run:
         self.store = store
         self.stored = stored
         self.known: dict[str, Trial] = {}
-        self.result = Result()
+        self.result = Result(objectives=search.objectives, constraints=search.constraints)
+        self.hides = bool(search.constraints) and not strategy.takes_objectives
         self.start = time.perf_counter()
         self.before = float(store.get("seconds", 0.0)) if store else 0.0
         self.cost = 0.0
@@ -258,7 +228,7 @@ class _Run:
                     break
                 told = self._evaluate(asked)
                 if len(told) == len(asked):
-                    self.strategy.tell(told)
+                    self.strategy.tell([self._told(trial) for trial in told] if self.hides else told)
                 if self.in_a_row >= MAX_DUPLICATES:
                     result.stopped = f"the strategy proposed {self.in_a_row} known architectures in a row"
         finally:
@@ -268,6 +238,13 @@ class _Run:
                 self.store.set("duplicates", result.duplicates)
                 self.store.set("stopped", result.stopped or "interrupted")
         return result
+
+    def _told(self, trial: Trial) -> Trial:
+        """The trial as a strategy without constraints should see it: what breaks one has failed."""
+        if trial.status == "failed" or violation(trial, self.search.constraints) == 0:
+            return trial
+        limits = " and ".join(map(str, self.search.constraints))
+        return replace(trial, status="failed", score=math.nan, error=f"does not keep {limits}")
 
     def _seconds(self) -> float:
         return self.before + time.perf_counter() - self.start
@@ -343,8 +320,13 @@ class _Run:
         result = self.result
         self.known.setdefault(trial.key, trial)
         self.cost += trial.cost
+        constraints = self.search.constraints
+        if trial.status == "complete" and (constraints or result.objectives):
+            names = [o.name for o in result.objectives] + [c.name for c in constraints]
+            check_figures(names, trial.metrics, f"estimator {self.search.estimator.name!r}")
         if trial.score == trial.score and (result.best is None or trial.score > result.best.score):
-            result.best = trial
+            if violation(trial, constraints) == 0:
+                result.best = trial
         if self.search.progress is not None:
             self.search.progress(trial, result.best, trial.number + 1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -53,7 +53,12 @@ class Strategy(ABC):
     Args:
         space: what to search.
         rng: the source of all random draws.
+
+    Attributes:
+        takes_objectives: its constructor takes ``objectives`` and ``constraints``, as in ``NSGA2``; a Search passes on its own.
     """
+
+    takes_objectives: ClassVar[bool] = False
 
     def __init__(self, space: Space, rng: np.random.Generator) -> None:
         self.space = space

@@ -59,8 +59,13 @@ class Policy(ABC):
         self.widest = max(space.radices, default=1)
 
     def sample(self, n: int, rng: np.random.Generator) -> Draws:
-        """``n`` valid draws; uniform ones in place of those that the rejection of invalid draws does not find."""
+        """``n`` valid draws; uniform ones in place of those that the rejection of invalid draws does not find.
+
+        From a list of architectures (``Space.listed``) it draws what rejection would: members by their probabilities.
+        """
         space = self.space
+        if space.listed is not None:
+            return self._sample_listed(space.listed, n, rng)
         made: list[Decisions] = []
         found: list[np.ndarray] = []
         for _ in range(_MAX_TRIES):
@@ -75,6 +80,13 @@ class Policy(ABC):
                 return Draws(made[:n], np.concatenate(found)[:n])
         rest = [space.encode(space.sample(rng)) for _ in range(n - len(made))]
         return Draws(made + rest, np.concatenate([*found, self.log_prob(rest)]))
+
+    def _sample_listed(self, listed: np.ndarray, n: int, rng: np.random.Generator) -> Draws:
+        log = self.log_prob(list(map(tuple, listed.tolist())) if self.allowed is not None else listed)  # type: ignore[arg-type]
+        weights = np.exp(log - log.max())
+        upto = weights.cumsum()
+        places = np.searchsorted(upto, rng.random(n) * upto[-1], side="right").clip(max=len(listed) - 1)
+        return Draws(list(map(tuple, listed[places].tolist())), log[places])
 
     @abstractmethod
     def _draw(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
