@@ -40,8 +40,8 @@ WITH_NONE = frozenset({"darts", "darts_s3"})
 """In these, ``none`` competes in the search, though it is never chosen; in the others the supernet does not have it."""
 
 SEMANTICS = Semantics(zero_ops=frozenset({"none"}), identity_ops=frozenset({"skip_connect"}))
-RECIPE = {"learning_rate": 0.025, "weight_decay": 3e-4, "clip": 5.0, "cutout": 0.5}
-"""How DARTS trains what it has found, but for Nesterov's momentum; the auxiliary head and drop-path are sizes of the network."""
+RECIPE = {"learning_rate": 0.025, "weight_decay": 3e-4, "clip": 5.0, "cutout": 0.5, "nesterov": False}
+"""How DARTS trains what it has found; the auxiliary head and drop-path are sizes of the network."""
 SIZE = {"channels": 16, "cells": 8, "auxiliary": False, "drop_path": 0.0, "affine": True}
 
 

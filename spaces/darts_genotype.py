@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-from typing import Any
-
 from graphnas.architecture import Architecture
 from graphnas.errors import GraphnasError
 from spaces.darts import CELLS, NODES, Edge, of_operations, operations
+from spaces.genotype_text import fields_of
 
-MAX_LENGTH = 10_000
+FORM = "Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, 3, 4, 5], reduce=..., reduce_concat=...)"
 
 DARTS_V1 = (
     "Genotype(normal=[('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 0), ('sep_conv_3x3', 1), "
@@ -58,7 +56,7 @@ def from_genotype(text: str, family: str = "darts") -> Architecture:
         GraphnasError: another form, another number of nodes, an unknown operation, or a sum that has both operations on one
             input.
     """
-    fields = _fields(text)
+    fields = fields_of(text, [name for cell in CELLS for name in (cell, f"{cell}_concat")], FORM)
     made: list[Edge] = []
     for cell in CELLS:
         pairs, joined = fields[cell], fields[f"{cell}_concat"]
@@ -80,34 +78,3 @@ def from_genotype(text: str, family: str = "darts") -> Architecture:
                 )
             made.append((cell, pair[1], target, pair[0]))
     return of_operations(made, family)
-
-
-def _fields(text: str) -> dict[str, list[Any]]:
-    """The four arguments of the call ``Genotype(...)``."""
-    wanted = [name for cell in CELLS for name in (cell, f"{cell}_concat")]
-    if len(text) > MAX_LENGTH:
-        raise GraphnasError(f"the genotype has {len(text)} characters; one of two cells has fewer than {MAX_LENGTH}")
-    try:
-        call = ast.parse(text.strip(), mode="eval").body
-        if not isinstance(call, ast.Call) or getattr(call.func, "id", getattr(call.func, "attr", "")) != "Genotype":
-            raise ValueError
-        given = dict(zip(wanted, call.args, strict=False)) | {str(k.arg): k.value for k in call.keywords}
-        return {name: _listed(given[name]) for name in wanted}
-    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError):
-        raise GraphnasError(
-            "a genotype reads Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, 3, 4, 5], reduce=..., "
-            f"reduce_concat=...), not {text!r:.60}"
-        ) from None
-
-
-def _listed(value: ast.expr) -> list[Any]:
-    """A list, a tuple or ``range(a, b)`` of small literals."""
-    if isinstance(value, ast.Call) and getattr(value.func, "id", "") == "range" and not value.keywords:
-        bounds = [ast.literal_eval(a) for a in value.args]
-        if not all(type(b) is int and 0 <= b <= 100 for b in bounds):
-            raise ValueError
-        return list(range(*bounds))
-    found = ast.literal_eval(value)
-    if not isinstance(found, (list, tuple)):
-        raise ValueError
-    return list(found)
