@@ -9,7 +9,8 @@ from graphnas.architecture import Architecture, Node, node
 from graphnas.canonical import Semantics
 from graphnas.errors import GraphnasError
 from graphnas.ops.graph_agnn import ACTIVATIONS, ATTENTIONS, COMBINES, HEADS, WIDTHS
-from graphnas.space import Choice, Space
+from graphnas.space import Choice, Relaxed, Space
+from spaces.gnn_functions import relaxed
 from spaces.gnn_network import gnn_network
 from spaces.gnn_writing import Rewrite
 
@@ -144,5 +145,19 @@ def _space_of(
         accepts=("node",),
         recipe=RECIPE,
         recover=Rewrite(layers, residual, jumping_knowledge) if residual or jumping_knowledge else None,
+        relaxed=partial(_relaxed, name, description, classes, layers, residual, jumping_knowledge, batch_norm),
         description=description,
     )
+
+
+def _relaxed(
+    name: str,
+    description: str,
+    classes: Mapping[str, Sequence[str | int]],
+    layers: int,
+    residual: bool,
+    jumping_knowledge: bool,
+    batch_norm: bool,
+) -> Relaxed:
+    space = _space_of(name, description, classes, layers, residual, jumping_knowledge, batch_norm)
+    return relaxed(space, batch_norm)

@@ -11,18 +11,22 @@ input, by way of two decoder levels that any earlier stage may feed.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
-from graphnas.architecture import Node, node
+from graphnas.architecture import Architecture, Node, node
 from graphnas.canonical import Semantics
-from graphnas.space import Choice, Decisions, Pick, Space
+from graphnas.oneshot.opened import OPEN
+from graphnas.space import Choice, Decisions, Pick, Relaxed, Space
+from graphnas.tasks.base import Signature
 from spaces.routability_network import build
+from spaces.routability_supernet import inherited, open_network
 
 STAGES = 3
 VERTICES = 4
 OPS = ("conv3", "conv5", "atrous2", "atrous4", "mixed", "max_pool", "identity")
 SEMANTICS = Semantics(identity_ops=frozenset({"identity"}), merge_ops=frozenset({"sum", "concat"}))
 SIZE = {"channels": 16}
+NETS_SIZE = {**SIZE, "inside": 0}
 
 
 @lru_cache(maxsize=1)
@@ -88,11 +92,28 @@ def _space(name: str, kind: str, decoder: bool) -> Space:
         valid=_Rule(guides),
         count=connected_stages() ** STAGES * len(OPS) ** len(ops) * 2 ** len(links),
         order=[*edges, *ops, *links],
-        network=build,
-        size=SIZE,
+        network=_network,
+        size=SIZE if decoder else NETS_SIZE,
         accepts=(kind,),
+        relaxed=partial(_relaxed, decoder),
         description=f"three stages with searchable edges for routability ({'hotspot map' if decoder else 'violated nets'})",
     )
+
+
+def _network(architecture: Architecture, signature: Signature, **size: int) -> Architecture:
+    """The network of decided stages, or that of open ones."""
+    make = open_network if any(n.op == OPEN for n in architecture.nodes) else build
+    return make(architecture, signature, **size)
+
+
+def _relaxed(decoder: bool) -> Relaxed:
+    """The space itself: a supernet holds all edges with their weights."""
+    find = hotspots if decoder else nets
+    return Relaxed(find(), _same, _same, inherit=partial(inherited, find, OPS))
+
+
+def _same(architecture: Architecture) -> Architecture:
+    return architecture
 
 
 @lru_cache(maxsize=1)
@@ -114,6 +135,7 @@ class _Rule:
 
     def __init__(self, guides: list[dict[tuple[int, int], int]]) -> None:
         self.guides = guides
+        self.parts = tuple(tuple(guide.values()) for guide in guides)
 
     def __call__(self, decisions: Decisions) -> bool:
         for guide in self.guides:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphnas.architecture import INPUT, OUTPUT, Architecture
+from graphnas.architecture import INPUT, OUTPUT, Architecture, Node
 from graphnas.tasks.base import Signature
 from spaces.nasbench101 import prune
 from spaces.skeletons import Builder
 
-_CONVOLUTIONS: dict[str, dict[str, Any]] = {
+CONVOLUTIONS: dict[str, dict[str, Any]] = {
     "conv3": {"kernel": 3},
     "conv5": {"kernel": 5},
     "atrous2": {"kernel": 3, "dilation": 2},
@@ -17,11 +17,12 @@ _CONVOLUTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def build(architecture: Architecture, signature: Signature, *, channels: int) -> Architecture:
+def build(architecture: Architecture, signature: Signature, *, channels: int, inside: int = 0) -> Architecture:
     """Stem (5x5), stages of ``channels``, twice and four times as many channels, head.
 
-    The head is global average pooling and a linear map for images, and a 1x1 convolution for maps. What cannot affect the
-    result is left out.
+    The head is global average pooling and a linear map for images, and a 1x1 convolution for maps. With ``inside`` 1, the
+    average is over the pixels that the last channel of the input marks with 1 (dies of different sizes in a batch). What
+    cannot affect the result is left out.
     """
     b = Builder()
     index: list[int] = []
@@ -40,22 +41,27 @@ def build(architecture: Architecture, signature: Signature, *, channels: int) ->
             index.append(inputs[0])
         elif n.op in ("join", "reduce"):
             source = b.add("max_pool_2x2", inputs, name=f"node{i}.pool") if n.op == "reduce" else inputs[0]
-            index.append(b.add("map_conv", [source], kernel=1, channels=width, name=f"node{i}.{n.op}"))
+            index.append(b.add("map_conv", [source], kernel=kernel_of(n), channels=width, name=f"node{i}.{n.op}"))
         elif n.op == "lift":
             index.append(b.add("map_upsample", inputs, factor=2, name=f"node{i}.lift"))
         elif n.op == "fit":
-            index.append(_fit(b, inputs[0], n.get("source"), stage, f"node{i}.fit"))
+            index.append(fit(b, inputs[0], n.get("source"), stage, f"node{i}.fit"))
         elif n.op == "score":
-            index.append(_head(b, inputs[0], signature))
-        elif n.op in _CONVOLUTIONS:
-            index.append(b.add("map_conv", inputs, **_CONVOLUTIONS[n.op], name=f"node{i}.{n.op}"))
+            index.append(head(b, inputs[0], signature, bool(inside)))
+        elif n.op in CONVOLUTIONS:
+            index.append(b.add("map_conv", inputs, **CONVOLUTIONS[n.op], name=f"node{i}.{n.op}"))
         else:
             op = {"mixed": "mixed_depthwise", "max_pool": "maxpool3x3"}.get(n.op, n.op)
             index.append(b.add(op, inputs, name=f"node{i}.{n.op}"))
     raise AssertionError("a valid architecture has an output")
 
 
-def _fit(b: Builder, x: int, source: int, target: int, name: str) -> int:
+def kernel_of(n: Node) -> int:
+    """The kernel of the convolution of a join or reduction."""
+    return 3 if n.get("decoder") else 1  # neighbours correct what up-sampling repeats
+
+
+def fit(b: Builder, x: int, source: int, target: int, name: str) -> int:
     """The result of a stage at the resolution of another."""
     if source == target:
         return x
@@ -63,8 +69,10 @@ def _fit(b: Builder, x: int, source: int, target: int, name: str) -> int:
     return b.add(op, [x], factor=2 ** abs(source - target), name=name)
 
 
-def _head(b: Builder, x: int, signature: Signature) -> int:
+def head(b: Builder, x: int, signature: Signature, inside: bool) -> int:
+    """A score for every pixel of a map, or of the whole image."""
     if signature.kind == "map":
         return b.add("map_score", [x], channels=signature.outputs, name="head.score")
-    x = b.add("global_average", [x], name="head.pool")
+    pool, inputs = ("inside_average", [x, 0]) if inside else ("global_average", [x])  # node 0 is the input
+    x = b.add(pool, inputs, name="head.pool")
     return b.add("linear", [x], features=signature.outputs, name="head.score")

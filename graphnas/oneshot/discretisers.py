@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -103,8 +105,9 @@ class TopKInputs:
 class SelectorArgmax:
     """The greatest input and the greatest operation of every selector (Vahdat et al., CVPR 2020).
 
-    Selectors that agree give an entry of 2: the node adds the same pair twice. Without selectors: the greatest weight
-    of each row.
+    Where nodes keep all inputs, selectors that agree give an entry of 2: the node adds the same pair twice. Where they keep
+    k, these must be different ones, as in DARTS's space: of all such choices the selectors of a node make the likeliest one
+    together. Without selectors: the greatest weight of each row.
     """
 
     needs_tools = False
@@ -114,8 +117,9 @@ class SelectorArgmax:
         made = {}
         for g in groups:
             if g.name + INPUTS in mix.rows:
-                chosen = [_argmax(mix.rows[g.name + part]) for part in (INPUTS, OPERATIONS)]
-                made[g.name] = joined(g, *chosen)
+                inputs = mix.rows[g.name + INPUTS]
+                chosen = _argmax(inputs) if g.keep is None else _distinct(g, inputs)
+                made[g.name] = joined(g, chosen, _argmax(mix.rows[g.name + OPERATIONS]))
             else:
                 made[g.name] = _kept(mix.weights[g.name], _best(g, mix.weights[g.name], True))
         return made
@@ -140,6 +144,20 @@ def _kept(like: Tensor, best: Best) -> Tensor:
     matrix = torch.zeros_like(like)
     for r, (k, _) in best.items():
         matrix[r, k] = 1.0
+    return matrix
+
+
+def _distinct(group: Group, rows: Tensor) -> Tensor:
+    """For the selectors ``[S, most inputs]`` of each node different inputs, the choice with the greatest product."""
+    matrix = torch.zeros_like(rows)
+    count = len(rows) // len(group.nodes)
+    weights = rows.detach().tolist()
+    for node, edges in enumerate(group.nodes):
+        selectors = range(node * count, (node + 1) * count)
+        choices = itertools.permutations(range(len(edges)), count)
+        best = max(choices, key=lambda c: math.prod(weights[s][i] for s, i in zip(selectors, c, strict=True)))
+        for s, i in zip(selectors, best, strict=True):
+            matrix[s, i] = 1.0
     return matrix
 
 

@@ -65,6 +65,14 @@ def agnn(params: Mapping[str, Any], inputs: Sequence[Shape]) -> Layer:
     ).built_by("graphnas.ops.graph_convolutions.FastAGNNConv")
 
 
+@layer_op("activation")
+def activation(params: Mapping[str, Any], inputs: Sequence[Shape]) -> Layer:
+    """The activation ``function`` of an AGNN layer."""
+    if params["function"] not in ACTIVATIONS:
+        raise unknown("activation of an AGNN layer:", str(params["function"]), ACTIVATIONS)
+    return layer(f"torch.nn.{ACTIVATIONS[params['function']]}")
+
+
 def _equal(params: Mapping[str, Any], inputs: Sequence[Shape]) -> Shape:
     if len(set(inputs)) != 1:
         raise GraphnasError(f"a maximum needs inputs of one shape, not {inputs}")
@@ -104,3 +112,5 @@ def _cost(arguments: Mapping[str, Any], inputs: Sequence[Shape]) -> Cost:
 
 
 rule(_TARGET, _shape, _cost)
+for _name in ("Softplus", "ReLU6"):
+    rule(f"torch.nn.{_name}", lambda a, i: i[0])

@@ -13,6 +13,7 @@ from graphnas.oneshot.base import Group, Mix, Tensors
 from graphnas.oneshot.discretisers import ArgmaxPerRow, SelectorArgmax, Tools, TopKInputs
 from graphnas.oneshot.perturbation import Perturbation
 from graphnas.oneshot.relaxations import CoupledConcrete, Selectors
+from graphnas.oneshot.relaxations.selectors import joined
 
 ROWS = ["0->2", "1->2", "0->3", "1->3", "2->3"]
 GROUP = Group.make("g", ["none", "skip", "conv"], ROWS, keep=2)
@@ -95,6 +96,16 @@ def tools(worth: Tensor, log: list[Tensors]) -> Tools:
         assert epochs == 5
 
     return Tools(accuracy, tune, torch.Generator().manual_seed(0))
+
+
+def test_selectors_of_nodes_that_keep_two_inputs_take_the_likeliest_different_ones() -> None:
+    group = Group.make("g", ["a", "b"], ["0->2", "1->2", "0->3", "1->3", "2->3"], keep=2)
+    inputs = torch.tensor([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.5, 0.3, 0.2], [0.4, 0.1, 0.5]])
+    operations = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
+    rows = {"g:inputs": inputs, "g:operations": operations}
+    derived = SelectorArgmax()([group], Mix({"g": joined(group, inputs, operations)}, rows=rows))["g"]
+    # Both selectors of node 2 prefer input 0; 0 and 1 (0.9 * 0.4) is likelier than 1 and 0 (0.1 * 0.6).
+    assert derived.tolist() == [[1, 0], [0, 1], [1, 0], [0, 0], [0, 1]]
 
 
 def test_perturbation_keeps_what_is_missed_most() -> None:

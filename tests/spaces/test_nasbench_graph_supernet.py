@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from graphnas import registry
+from graphnas.architecture import node
 from graphnas.errors import GraphnasError
+from graphnas.oneshot.opened import opened
 from graphnas.oneshot.supernet import Supernet
+from graphnas.space import Choice, Space
 from graphnas.tasks.base import Signature
 from spaces import nasbench_graph
-from spaces.gnn import agnn
 
 SIGNATURE = Signature("node", (7,), 3, 12, 30)
 
@@ -54,17 +56,17 @@ def test_weights_that_are_not_one_hot_reach_links_and_operations(supernet, graph
 
 
 def test_layers_with_too_many_choices_are_refused_with_the_reason():
+    options = [Choice(f"c{i}", tuple(range(7)), f"g{i}") for i in range(3)]
+    wide = [node("input"), node("linear", (0,), a=options[0], b=options[1], c=options[2]), node("output", (1,))]
     with pytest.raises(GraphnasError, match="more than 256 combinations: a supernet cannot hold them side by side"):
-        Supernet(agnn(), SIGNATURE)
+        opened(Space("wide", wide))
 
 
 WITHOUT = {
-    "agnn": "more than 256 combinations",
-    "graphnas_gnn": "more than 256 combinations",
     "nasbench101": "has no supernet",
     "enas6": "defines no networks",
-    "routability_hotspots": "has no supernet",
-    "routability_nets": "has no supernet",
+    "mnasnet": "more than 256 combinations",
+    "accel_nasbench": "search it by trials",
 }
 
 
@@ -72,11 +74,14 @@ WITHOUT = {
 def test_every_space_has_a_supernet_or_one_line_that_says_why_not(name):
     space = registry.get_space(name)
     image = "image" in space.accepts
-    kind = "map" if "map" in space.accepts else "image"
-    signature = SIGNATURE if "node" in space.accepts else Signature(kind, (3, 8, 8), 3)
+    kind = next((kind for kind in ("map", "text", "translation") if kind in space.accepts), "image")
+    shape = {"text": (3,), "translation": (3, 3)}.get(kind, (3, 8, 8))
+    signature = SIGNATURE if "node" in space.accepts else Signature(kind, shape, 3)
     small = {
         k: v for k, v in {"channels": 4, "cells": 1 if name == "nasbench201" else 3}.items() if k in space.network_size
     }
+    if kind == "translation":
+        small = {"width": 12, "embedding": 4, "heads": 2, "blocks": 1}
     if name in WITHOUT:
         with pytest.raises(GraphnasError, match=WITHOUT[name]) as caught:
             Supernet(space, signature, 0, **small)
@@ -85,11 +90,18 @@ def test_every_space_has_a_supernet_or_one_line_that_says_why_not(name):
     supernet = Supernet(space, signature, 0, **small)
     assert supernet.groups
     supernet.eval()
-    inputs = [torch.randn(2, 3, 8, 8)] if image else [torch.randn(12, 7), torch.randint(12, (2, 30))]
+    inputs = [torch.randn(2, 3, 8, 8)] if image or kind == "map" else [torch.randn(12, 7), torch.randint(12, (2, 30))]
+    if kind == "text":
+        inputs = [torch.randint(3, (2, 3)), torch.zeros(2, 0)]
+    if kind == "translation":
+        inputs = [torch.randint(1, 3, (2, 3)), torch.randint(1, 3, (2, 3))]
     architecture = space.sample(np.random.default_rng(0))
+    if supernet.space.name.endswith("_functions"):  # layers of one width and number of heads only
+        architecture = supernet.decode(supernet.one_hot(supernet.space.sample(np.random.default_rng(0))))
     outputs = []
     for network, mix in ((supernet.child(architecture), {}), (supernet, {"mix": supernet.one_hot(architecture)})):
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(0)  # of the noise of darts_s4
-            outputs.append(network(*inputs, **mix))
+            output = network(*inputs, **mix)
+            outputs.append(output[0] if isinstance(output, tuple) else output)
     torch.testing.assert_close(*outputs, rtol=0, atol=2e-6)

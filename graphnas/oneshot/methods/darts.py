@@ -23,3 +23,16 @@ darts1 = Method(
     architecture=ARCHITECTURE,
 )
 darts2 = replace(darts1, name="darts2", outer=Unrolled())
+
+darts1_recurrent = replace(
+    darts1,
+    name="darts1_recurrent",
+    source="Liu, Simonyan & Yang, ICLR 2019; settings of the authors' search for recurrent cells",
+    inner=SGD(Constant(20.0), weight_decay=5e-7, clip=0.25),
+    architecture=Adam(Constant(3e-3), weight_decay=1e-3),
+    split=0.926,
+    batch=256,
+)
+"""The parts of the training text are as large as Penn Treebank's training and validation texts, which the authors took."""
+darts2_recurrent = replace(darts1_recurrent, name="darts2_recurrent", outer=Unrolled())
+"""The virtual step clips as the real one does. The authors clip the slope of the validation loss too, which is not in the formula."""

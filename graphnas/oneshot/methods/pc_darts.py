@@ -12,7 +12,7 @@ from graphnas.oneshot.schedules import Constant, Cosine
 pc_darts: Method = replace(
     darts1,
     name="pc_darts",
-    source="Xu et al., ICLR 2020; settings of the authors' search on CIFAR-10",
+    source="Xu et al., ICLR 2020; settings of the paper's search on CIFAR-10",
     relaxation=PartialChannels(channels=4),
     inner=SGD(Cosine(0.1, 0.0), momentum=0.9, weight_decay=3e-4, clip=5.0),
     architecture=Adam(Constant(6e-4), betas=(0.5, 0.999), weight_decay=1e-3),

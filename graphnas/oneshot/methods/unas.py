@@ -11,15 +11,18 @@ from graphnas.oneshot.regularisers import SamePair
 from graphnas.oneshot.relaxations import CoupledConcrete, Selectors
 from graphnas.oneshot.schedules import Constant, Cosine
 
+WARMUP = 15 / 100
+"""The weights are trained alone for 15 epochs, at the rate that falls in the 85 after them."""
+
 unas = Method(
     name="unas",
     source="Vahdat, Mallya, Liu & Kautz, CVPR 2020; settings of the authors' code for CIFAR, batch 32 on each of 4 devices",
     relaxation=Selectors(CoupledConcrete(Constant(0.4))),
     outer=Rebar(gap=0.5),
     discretiser=SelectorArgmax(),
-    inner=Adam(Cosine(3e-4, 1e-4)),
-    architecture=Adam(Cosine(1e-3, 3e-4), weight_decay=1e-6),
-    gate=Every(1, until=0.85),  # 85 epochs, then 15 with the weights alone
+    inner=Adam(Cosine(3e-4, 1e-4, begin=WARMUP), weight_decay=3e-4, clip=5.0),
+    architecture=Adam(Cosine(1e-3, 3e-4, begin=WARMUP), weight_decay=1e-6),
+    gate=Every(1, warmup=WARMUP),
     regularisers=(SamePair(0.2),),
     split=0.9,
     epochs=100,

@@ -26,12 +26,12 @@ class Selectors(Relaxation):
 
     Attributes:
         rows: how a single row is relaxed.
-        count: selectors of a node.
+        count: selectors of a node; None: as many as the derived node has inputs (``Group.keep``), two where it has all.
         exclude: operations that no selector may choose.
     """
 
     rows: Relaxation
-    count: int = 2
+    count: int | None = None
     exclude: tuple[str, ...] = ("none",)
 
     @property
@@ -52,9 +52,10 @@ class Selectors(Relaxation):
                     f"selectors choose from the same operations on every edge, but those of group {g.name!r} differ; "
                     "use a relaxation with one row an edge"
                 )
-            names = [f"{n}.{s}" for n in range(len(g.nodes)) for s in range(self.count)]
+            count = self.count or g.keep or 2
+            names = [f"{n}.{s}" for n in range(len(g.nodes)) for s in range(count)]
             most = max(map(len, g.nodes))
-            allowed = [[i < len(rows) for i in range(most)] for rows in g.nodes for _ in range(self.count)]
+            allowed = [[i < len(rows) for i in range(most)] for rows in g.nodes for _ in range(count)]
             kept = [bool(on) and o not in self.exclude for o, on in zip(g.options, g.mask[0], strict=True)]
             made.append(Group.make(g.name + INPUTS, [str(i) for i in range(most)], names, allowed))
             made.append(Group.make(g.name + OPERATIONS, g.options, names, [kept] * len(names)))
