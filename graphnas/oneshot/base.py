@@ -15,6 +15,9 @@ from graphnas.errors import GraphnasError
 Tensors = dict[str, Tensor]
 """Tensors by name: parameters, buffers, or one matrix for each group."""
 
+CARRIED = "carried"
+"""Buffers whose names begin so are no part of the network: what it carries from one batch of a stream to the next."""
+
 Alpha = dict[str, Tensor]
 """Architecture parameters by name. The names are those of the relaxation: a group's own, and perhaps further ones."""
 
@@ -135,7 +138,7 @@ class State(NamedTuple):
 
     Attributes:
         parameters: what the inner optimiser moves, without gradient.
-        buffers: running means and the like.
+        buffers: running means and the like, and what is carried from batch to batch (``CARRIED``).
     """
 
     parameters: Tensors

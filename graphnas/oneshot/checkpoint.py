@@ -43,6 +43,7 @@ class SearchState:
         history: one entry for each epoch, JSON values only.
         curvatures: epochs and top eigenvalues, for the rule that stops.
         count: evaluations.
+        streams: at the end of an epoch, what streams that follow the weights remember (see ``Follows``).
         stopped: why the search ended; empty until then.
     """
 
@@ -62,6 +63,7 @@ class SearchState:
     history: History = field(default_factory=list)
     curvatures: list[dict[str, float]] = field(default_factory=list)
     count: Count = field(default_factory=Count)
+    streams: Tensors = field(default_factory=dict)
     stopped: str = ""
 
     def save(self, path: Path) -> Path:
@@ -90,7 +92,7 @@ class SearchState:
                 # Numbers of steps stay on the CPU, where they are read.
                 where = "cpu" if arrays[f"t{i}"].ndim == 0 else device
                 parts[section].setdefault(kind, {})[name] = torch.from_numpy(arrays[f"t{i}"]).to(where)
-            single = {name: parts[name].get("", {}) for name in ("alpha", "masks", "parameters", "buffers")}
+            single = {name: parts[name].get("", {}) for name in _SINGLE}
             remembered = [parts["regularisers"].get(str(i), {}) for i in range(plain.pop("remembered"))]
             return cls(
                 alpha=single["alpha"],
@@ -100,6 +102,7 @@ class SearchState:
                 architecture=parts["architecture"],
                 regularisers=remembered,
                 count=Count(*plain.pop("count")),
+                streams=single["streams"],
                 **plain,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -111,6 +114,7 @@ class SearchState:
             ("masks", self.masks),
             ("parameters", self.weights.parameters),
             ("buffers", self.weights.buffers),
+            ("streams", self.streams),
         ):
             for name, value in matrices.items():
                 yield (section, "", name), value
@@ -126,4 +130,5 @@ class SearchState:
         return {**{n: getattr(self, n) for n in names}, "count": count, "remembered": len(self.regularisers)}
 
 
-_SECTIONS = ("alpha", "masks", "parameters", "buffers", "slots", "architecture", "regularisers")
+_SINGLE = ("alpha", "masks", "parameters", "buffers", "streams")
+_SECTIONS = (*_SINGLE, "slots", "architecture", "regularisers")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphnas.oneshot.base import Alpha, Group, Mix, Problem, State, Tensors
+from graphnas.oneshot.base import CARRIED, Alpha, Group, Mix, Problem, State, Tensors
 from graphnas.oneshot.optimisers import Rule, Slots
 from graphnas.oneshot.relaxations.base import Relaxation
 from graphnas.oneshot.schedules import Clock
@@ -54,6 +54,7 @@ class Context:
         seed: of the search.
         count: evaluations.
         average: over processes; None in a search of one process.
+        kept: what the last outer evaluation carries to the next outer batch.
     """
 
     problem: Problem
@@ -69,6 +70,7 @@ class Context:
     seed: int = 0
     count: Count = field(default_factory=Count)
     average: Average | None = None
+    kept: Tensors = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -121,9 +123,11 @@ class Context:
         return self.problem.inner_loss(state, mix, batch, reduce)
 
     def outer_loss(self, state: State, mix: Mix, batch: Any, reduce: bool = True) -> Tensor:
-        """The problem's outer loss, counted; the buffers are of no use."""
+        """The problem's outer loss, counted; of the buffers, only what is carried is of use."""
         self.count.forward += 1
-        return self.problem.outer_loss(state, mix, batch, reduce)[0]
+        loss, buffers = self.problem.outer_loss(state, mix, batch, reduce)
+        self.kept = {name: b for name, b in buffers.items() if name.startswith(f"{CARRIED}.outer")}
+        return loss
 
     def differentiate(
         self, output: Tensor, inputs: Sequence[Tensor], *, keep: bool = False, again: bool = False, losses: int = 1

@@ -17,16 +17,18 @@ from graphnas.estimators.base import Estimator
 from graphnas.estimators.fit import isolated
 from graphnas.executors import Job, evaluate
 from graphnas.oneshot import search as loop
-from graphnas.oneshot.base import Tensors
+from graphnas.oneshot.base import State, Tensors
 from graphnas.oneshot.checkpoint import SearchState
 from graphnas.oneshot.discretisers import ArgmaxPerRow, TopKInputs
 from graphnas.oneshot.distributed import average, join_norms, join_processes, share_of_each_batch
 from graphnas.oneshot.method import Method
 from graphnas.oneshot.methods import get
 from graphnas.oneshot.monitors import AlphaNorm, ParameterFree, RowEntropy
-from graphnas.oneshot.problem import SupernetProblem
+from graphnas.oneshot.region_problem import RegionProblem
+from graphnas.oneshot.streams import Follows
 from graphnas.oneshot.supernet import Supernet
 from graphnas.oneshot.task_streams import streams_of
+from graphnas.region import Region
 from graphnas.search import Result, trial_of, trial_seed
 from graphnas.space import Space
 from graphnas.store import Store
@@ -41,7 +43,7 @@ class GradientSearch:
 
     Equal arguments give equal searches, bit for bit, on one machine. With a store, the state of the search is kept beside
     it (``<store>.checkpoint.npz``, after every epoch and at least once a minute), and a search that was interrupted goes on as if
-    nothing had happened.
+    nothing had happened. On a control task it is kept after every epoch only, as batches come from what is played.
 
     Under ``torchrun`` the processes share every batch and find what one process finds with the whole batch, but for rounding
     and the noise of dropout and augmentation; the first one scores and writes.
@@ -63,6 +65,8 @@ class GradientSearch:
         threads: torch threads.
         on_epoch: called after every epoch with the epochs that are over, all epochs, and the figures.
         command: settings that the command line resumes from.
+        region: search this part of the supernet's space alone; None: all of it.
+        start: weights that the supernet begins with; None: drawn from the seed.
 
     Attributes:
         state: of the search, when it has begun.
@@ -90,6 +94,8 @@ class GradientSearch:
         threads: int = 1,
         on_epoch: Callable[[int, int, Mapping[str, Any]], None] | None = None,
         command: Mapping[str, Any] | None = None,
+        region: Region | None = None,
+        start: State | None = None,
     ) -> None:
         self.space: Space = registry.get_space(space) if isinstance(space, str) else space
         self.task: Task = registry.get_task(task) if isinstance(task, str) else task
@@ -128,12 +134,15 @@ class GradientSearch:
                 node_norm=relaxation.node_norm,
                 **self.size,
             )
-        if any(g.keep for g in self.supernet.groups) and isinstance(self.method.discretiser, ArgmaxPerRow):
+        drops = any(g.keep and any(len(rows) > g.keep for rows in g.nodes) for g in self.supernet.groups)
+        if drops and isinstance(self.method.discretiser, ArgmaxPerRow):
             raise GraphnasError(
                 f"method {self.method.name!r} keeps every edge, but sums of space {self.space.name!r} have "
                 f"{self.supernet.groups[0].keep} inputs; search {self.supernet.space.name}"
             )
-        self.problem = SupernetProblem(self.supernet, self.task)
+        self.region = region
+        whole = region or Region.whole(self.supernet.space)
+        self.problem = RegionProblem(self.supernet, self.task, whole, start)
         self.streams = streams_of(self.task, self.batch, self.method.split, seed)
         self.rank, self.processes = join_processes()
         if self.processes > 1:
@@ -162,6 +171,7 @@ class GradientSearch:
                 "threads": self.threads,
             },
             "seed": self.seed,
+            **({} if self.region is None else {"region": [list(allowed) for allowed in self.region.options]}),
         }
 
     def run(self) -> Result:
@@ -256,7 +266,8 @@ class _Run:
         epoch, rest = divmod(state.step, self.search.length)
         if rest == 0 and state.history and state.history[-1]["epoch"] == epoch:
             self._end_epoch(state, epoch)
-        if rest == 0 or time.perf_counter() - self.saved > CHECKPOINT_SECONDS:
+        whole = isinstance(self.search.streams, Follows)  # such streams remember whole epochs only
+        if rest == 0 or (not whole and time.perf_counter() - self.saved > CHECKPOINT_SECONDS):
             self._save(state)
 
     def _end_epoch(self, state: SearchState, epoch: int) -> None:

@@ -10,9 +10,9 @@ from torch.func import functional_call
 
 from graphnas.compile import compile
 from graphnas.errors import GraphnasError
-from graphnas.oneshot.base import Group, Mix, State, Tensors
+from graphnas.oneshot.base import CARRIED, Group, Mix, State, Tensors
 from graphnas.oneshot.supernet import Supernet, rows_of
-from graphnas.oneshot.task_streams import Drawn
+from graphnas.oneshot.task_streams import Drawn, Following
 from graphnas.ops.mixture import Row
 from graphnas.tasks.base import Batch, Task
 
@@ -56,23 +56,31 @@ class SupernetProblem:
 
     def load(self, state: State) -> None:
         """Put weights and buffers into the supernet."""
-        self.supernet.load_state_dict({**state.parameters, **state.buffers})
+        self.supernet.load_state_dict({**state.parameters, **_of_network(state.buffers)})
 
-    def output(self, state: State, mix: Mix, batch: Batch | Drawn) -> tuple[Tensor, Tensors]:
+    def output(self, state: State, mix: Mix, batch: Batch | Drawn, stream: str = "inner") -> tuple[Any, Tensors]:
         """The network's output on a batch, and the buffers after it.
+
+        What a network carries from batch to batch is among the buffers, for each of the streams "inner" and "outer".
 
         Raises:
             GraphnasError: mixing weights for a supernet of another kind.
         """
         self._check(mix)
         given, seed = batch if isinstance(batch, Drawn) else (batch, 0)
-        buffers = {name: b.clone() for name, b in state.buffers.items()}
+        buffers = {name: b.clone() for name, b in _of_network(state.buffers).items()}
+        own = f"{CARRIED}.{stream}."
+        goes_on = isinstance(batch, Following)
+        before = [b for name, b in state.buffers.items() if goes_on and name.startswith(own)]
+        inputs = (*given.inputs[: len(given.inputs) - len(before)], *before)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             made = functional_call(
-                self.supernet, {**state.parameters, **buffers}, _laid_out(given.inputs), {"mix": self.rows(mix)}
+                self.supernet, {**state.parameters, **buffers}, laid_out(inputs), {"mix": self.rows(mix)}
             )
-        return made, buffers
+        others = {k: b for k, b in state.buffers.items() if k.startswith(CARRIED) and not k.startswith(own)}
+        after = {f"{own}{i}": value for i, value in enumerate(self.task.carried(made))}
+        return made, {**buffers, **others, **after}
 
     def rows(self, mix: Mix) -> dict[str, tuple[Row, ...]]:
         """The mixing weights as the supernet takes them: which options run, and how their weights get a gradient."""
@@ -99,9 +107,10 @@ class SupernetProblem:
 
     def outer_loss(self, state: State, mix: Mix, batch: Any, reduce: bool = True) -> tuple[Tensor, Tensors]:
         """The same loss on a validation batch."""
-        return self.inner_loss(state, mix, batch, reduce)
+        output, buffers = self.output(state, mix, batch, "outer")
+        return self._loss(output, _plain(batch), reduce), buffers
 
-    def _loss(self, output: Tensor, batch: Batch, reduce: bool) -> Tensor:
+    def _loss(self, output: Any, batch: Batch, reduce: bool) -> Tensor:
         if reduce:
             return self.task.loss(output, batch)
         if batch.rows is not None or batch.parts is not None:
@@ -110,7 +119,8 @@ class SupernetProblem:
                 f"{self.task.name} do; choose a method with one architecture a batch"
             )
         each = [
-            self.task.loss(output[i : i + 1], Batch(batch.inputs, batch.target[i : i + 1])) for i in range(len(output))
+            self.task.loss(_example(output, i), Batch(batch.inputs, batch.target[i : i + 1]))
+            for i in range(len(batch.target))
         ]
         return torch.stack(each)
 
@@ -118,7 +128,8 @@ class SupernetProblem:
         """Percent of a batch whose largest output is the target; minus the loss for tasks that measure otherwise."""
         given = _plain(batch)
         with torch.no_grad():
-            output, _ = self.output(state, mix.detached(), batch)
+            alone = Drawn(*batch) if isinstance(batch, Drawn) else batch
+            output, _ = self.output(state, mix.detached(), alone)
             if self.task.metric.name != "accuracy" or given.parts is not None:
                 return -float(self.task.loss(output, given))
         every = slice(None) if given.rows is None else given.rows
@@ -133,9 +144,19 @@ class SupernetProblem:
         return len(_plain(batch).target)
 
 
-def _laid_out(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def laid_out(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Images with the channels last in memory: all that follows keeps this order, in which a CPU convolves faster."""
     return tuple(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in inputs)
+
+
+def _example(output: Any, i: int) -> Any:
+    """One example of an output, or of each of several."""
+    return tuple(o[i : i + 1] for o in output) if isinstance(output, tuple) else output[i : i + 1]
+
+
+def _of_network(buffers: Tensors) -> Tensors:
+    """The buffers that the network has."""
+    return {name: b for name, b in buffers.items() if not name.startswith(CARRIED)}
 
 
 def _plain(batch: Batch | Drawn) -> Batch:

@@ -47,6 +47,23 @@ class Cosine:
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * _part(progress, self.begin))) / 2
 
 
+@dataclass(frozen=True)
+class InverseRoot:
+    """Up to ``peak`` in a straight line until ``warmup``, then down with one over the root (Vaswani et al., NeurIPS 2017).
+
+    It is never below ``least`` times the peak, so that a search moves from its first step on.
+    """
+
+    peak: float
+    warmup: float
+    least: float = 0.1
+
+    def __call__(self, progress: float) -> float:
+        """The value at this progress."""
+        falling = math.sqrt(self.warmup / progress) if progress > 0 else 1.0
+        return self.peak * max(self.least, min(progress / self.warmup, falling))
+
+
 def _part(progress: float, begin: float) -> float:
     return min(1.0, max(0.0, (progress - begin) / (1 - begin)))
 

@@ -21,7 +21,7 @@ from graphnas.oneshot.monitors import Monitor
 from graphnas.oneshot.outer.base import Update
 from graphnas.oneshot.regularisers import View, prepared
 from graphnas.oneshot.schedules import Clock
-from graphnas.oneshot.streams import Streams
+from graphnas.oneshot.streams import Follows, Streams
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,8 @@ class _Search:
             raise GraphnasError(f"a search needs at least one epoch of one step, not {self.epochs} of {self.length}")
         self.costs = problem.costs() if method.regularisers else {}
         self.state = self._fresh(seed) if state is None else self._checked(state)
+        if isinstance(streams, Follows) and self.state.streams:
+            streams.restore(self.state.streams)
 
     def _fresh(self, seed: int) -> SearchState:
         weights = self.problem.initial(seed)
@@ -172,8 +174,11 @@ class _Search:
     def _step(self) -> None:
         state, method = self.state, self.method
         context = self._context()
+        if isinstance(self.streams, Follows):
+            self.streams.follow(context)
         opens, state.gate = method.gate(context.clock, state.gate, state.fisher)
         update = method.outer(context) if opens else None
+        kept = context.kept
         if update is not None:
             self._move_alpha(context, update)
             for name, value in update.log.items():
@@ -194,7 +199,7 @@ class _Search:
         if method.gate.needs_fisher:
             state.fisher = float(sum(g.square().sum() for g in gradients.values()))
         parameters, state.slots = method.inner.step(state.weights.parameters, gradients, state.slots, context.rate)
-        state.weights = State(parameters, buffers)
+        state.weights = State(parameters, {**buffers, **kept})
         state.step += 1
         self._add("inner_loss", value)
         if state.step % self.length == 0:
@@ -258,6 +263,8 @@ class _Search:
         entry["alpha"] = {name: a.tolist() for name, a in state.alpha.items()}
         state.history.append(entry)
         state.sums = {}
+        if isinstance(self.streams, Follows):
+            state.streams = self.streams.memory()
         self._stop_early(context)
 
     def _stop_early(self, context: Context) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from graphnas.errors import GraphnasError
+from graphnas.oneshot.base import Tensors
 
 
 class Streams(Protocol):
@@ -28,6 +29,20 @@ class Streams(Protocol):
 
     def outer(self, index: int) -> Any:
         """A batch that the architecture is trained with."""
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """Streams whose batches depend on the present weights: control, where the supernet acts while it learns."""
+
+    def follow(self, context: Any) -> None:
+        """Know this ``Context``, that of the step whose batches are asked for next."""
+
+    def memory(self) -> Tensors:
+        """At the end of an epoch, what later epochs need of this and earlier ones."""
+
+    def restore(self, memory: Tensors) -> None:
+        """Go on from what ``memory`` gave."""
 
 
 class Split:
@@ -86,7 +101,11 @@ class Split:
         epoch, place = divmod(index, length)
         known = self._orders.get(part)
         if known is None or known[0] != epoch:
-            drawn = np.random.default_rng([self.seed, 1 + part, epoch]).permutation(len(self.parts[part]))
-            known = self._orders[part] = epoch, self.parts[part][torch.from_numpy(drawn)]
+            known = self._orders[part] = epoch, self.order(part, epoch)
         seed = np.random.SeedSequence([self.seed, 3 + part, index]).generate_state(1)[0]
         return self.fetch(known[1][place * self.batch : (place + 1) * self.batch], int(seed))
+
+    def order(self, part: int, epoch: int) -> Tensor:
+        """The examples of a part in the order of an epoch, one batch after the other."""
+        drawn = np.random.default_rng([self.seed, 1 + part, epoch]).permutation(len(self.parts[part]))
+        return self.parts[part][torch.from_numpy(drawn)]

@@ -13,15 +13,17 @@ from graphnas.compile import compile
 from graphnas.errors import GraphnasError, unknown
 from graphnas.oneshot.discretisers import NONE
 from graphnas.oneshot.opened import OPEN, groups_of, opened
+from graphnas.oneshot.repair import likeliest
+from graphnas.oneshot.reversible import make_reversible
 from graphnas.ops.layers import Cost
 from graphnas.ops.mixture import Mixed, Row
 from graphnas.ops.registry import get, infer
-from graphnas.space import Space
+from graphnas.space import Decisions, Space
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
 
-MEMORY = ("store", "checkpoint")
+MEMORY = ("store", "checkpoint", "reversible")
 Weights = Mapping[str, Tensor]
 """The mixing weights of each group: ``[R, K]``, or ``[B, R, K]`` with other ones for each example."""
 
@@ -39,7 +41,8 @@ class Supernet(nn.Module):
         signature: of the task.
         seed: initialises the weights; None draws from torch's generator.
         memory: "store" keeps all intermediate results for the backward pass, "checkpoint" only the inputs of the mixed
-            operations (activation checkpointing).
+            operations (activation checkpointing), "reversible" only the last state of each chain of couplings, for networks
+            that have some (see ``graphnas.oneshot.reversible``).
         part: one channel in so many passes the mixed operations, the others bypass them (PC-DARTS).
         node_norm: normalise every sum of mixed operations (the clipped weights of DARTS-PRIME, version 1). Of a supernet
             with either of the two, a child has the structure but cannot have the weights.
@@ -69,9 +72,9 @@ class Supernet(nn.Module):
         if memory not in MEMORY:
             raise unknown("memory mode of a supernet", memory, MEMORY)
         self.original = space
-        self.space, self._to, self._back, keep, absent, self._inherit = space.relaxed()
+        self.space, self._to, self._back, keep, absent, self._inherit, usual = space.relaxed()
         self.signature = signature
-        self.size = {"affine": False, **size} if "affine" in space.network_size else size
+        self.size = {**({"affine": False} if "affine" in space.network_size else {}), **usual, **size}
         self.part, self.node_norm = part, node_norm
         architecture, self.groups = opened(self.space, keep, absent)
         whole = self.space.network(architecture, signature, **self.size)
@@ -79,12 +82,21 @@ class Supernet(nn.Module):
             raise GraphnasError(
                 f"space {space.name!r} has no supernet: its networks cannot be built with open decisions"
             )
+        if part > 1 and any(n.op == "recurrent" for n in whole.nodes):
+            raise GraphnasError(
+                "recurrent cells have no channels of which a part could pass the operations; choose another method"
+            )
         self.architecture = altered(whole, part, node_norm)
         self.places = groups_of(self.space)[1]
         self.network = compile(self.architecture, seed)
         self.memory = memory
         for module in self.mixed().values():
             module.recompute = memory == "checkpoint"
+        if memory == "reversible" and not make_reversible(self.network):
+            raise GraphnasError(
+                f"networks of space {space.name!r} have no state in splits to work out backwards (nodes 'coupling'); "
+                'use memory="checkpoint"'
+            )
 
     def mixed(self) -> dict[str, Mixed]:
         """The mixed operations by the name of their node."""
@@ -113,7 +125,8 @@ class Supernet(nn.Module):
     def decode(self, mix: Weights) -> Architecture:
         """The architecture of the largest weight of each decision, a member of the space that the supernet was made for.
 
-        A row of zeros is no operation, where the decision has that option.
+        A row of zeros is no operation, where the decision has that option. Where the space has a rule that these decisions break,
+        it is the likeliest one that keeps it.
 
         Raises:
             GraphnasError: that space has no such architecture.
@@ -125,7 +138,15 @@ class Supernet(nn.Module):
             dropped = next((k for k, name in enumerate(names) if name in NONE), None)
             empty = dropped is not None and not bool(weights.any())
             decisions.append(dropped if empty and dropped is not None else int(weights.argmax()))
+        if not self.space.is_valid(tuple(decisions)):
+            rows = [mix[group][row] for group, row in (self.places[choice] for choice in self.space.choices)]
+            kept = [row[: len(c.options)].tolist() for row, c in zip(rows, self.space.choices, strict=True)]
+            return self._back(self.space.decode(likeliest(self.space, kept)))
         return self._back(self.space.decode(decisions))
+
+    def decisions(self, architecture: Architecture) -> Decisions:
+        """The decisions of an architecture in the space that the supernet holds."""
+        return self.space.encode(self._written(architecture))
 
     def _written(self, architecture: Architecture) -> Architecture:
         """A member of either space as decoded by the space that the supernet holds."""
@@ -187,6 +208,10 @@ class Supernet(nn.Module):
                 found[n.get("name")] = option
         return found
 
+    def place_in(self, n: Node, place: int) -> bool:
+        """Whether a node of the network is an operation that depends on the decision at this place of its space."""
+        return n.op == "mixed" and self.places[self.space.choices[place]] in n.get("rows")
+
     def _width(self, group: str) -> int:
         return next(g.mask.shape[1] for g in self.groups if g.name == group)
 
@@ -196,7 +221,8 @@ class Supernet(nn.Module):
         """Parameters and multiply-adds of each option, summed over all cells, ``[R, K, 2]`` for each group.
 
         The cost of an architecture is the sum over its decisions plus that of what is fixed (``fixed_cost``). An
-        operation that depends on several decisions adds to each of them its mean over the others.
+        operation that depends on several decisions adds to each of them its mean over the others. The options of a recurrent
+        cell cost nothing by themselves: the maps that they share are fixed, each as often as it could run.
         """
         tables = {g.name: torch.zeros(*g.mask.shape, 2, dtype=torch.float64) for g in self.groups}
         shapes = [shape for shape, _ in infer(self.architecture.nodes)]

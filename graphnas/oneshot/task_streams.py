@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from graphnas.errors import GraphnasError
+from graphnas.oneshot.acting import Acting
 from graphnas.oneshot.streams import Split, Streams
 from graphnas.tasks.base import Batch, Task
+from graphnas.tasks.control.task import ControlTask
 from graphnas.tasks.image import ImageTask
 from graphnas.tasks.node import NodeTask
 
@@ -21,13 +23,18 @@ class Drawn(NamedTuple):
     seed: int
 
 
+class Following(Drawn):
+    """A batch that goes on where the one before it in its stream ended: networks carry their state on (``Task.carried``)."""
+
+
 def streams_of(task: Task, batch: int, portion: float | None = 0.5, seed: int = 0) -> Streams:
     """Inner and outer batches from the training split of a task; its validation and test splits are not touched.
 
-    Images are augmented as in training. In a graph, a batch is the whole graph with some of the training nodes.
+    Images are augmented as in training. In a graph, a batch is the whole graph with some of the training nodes. In control,
+    both streams are played.
 
     Args:
-        task: of images or of the nodes of one graph.
+        task: of images, of control or of the nodes of one graph.
         batch: size; in a graph whose training nodes do not fill it, all nodes of a part.
         portion: of the examples that are inner; None: all are both.
         seed: of the division, the orders and the augmentation.
@@ -43,6 +50,8 @@ def streams_of(task: Task, batch: int, portion: float | None = 0.5, seed: int = 
             len(rows) if portion is None else min(round(len(rows) * portion), len(rows) - round(len(rows) * portion))
         )
         return Split(len(rows), min(batch, max(1, smaller)), _Nodes(task, rows), portion, seed)
+    if isinstance(task, ControlTask):
+        return Acting(task, batch, seed)
     streams = getattr(task, "streams", None)
     if streams is not None:
         return streams(batch, portion, seed)  # type: ignore[no-any-return]

@@ -38,8 +38,9 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "zarts_gld": {"epochs": 40, "gate": Every(5, warmup=0.2), "outer": GLD(0.4, 0.05, 2)},
 }
 NOT_HERE = {"unas", "darts_pt", "darts_pt_fixed", "snas_discrete", "snas_policy_gradient"}
-"""Selectors give every node two operations, which is not the teacher; "none" is never missed, see below; the last two
-differ from SNAS in a cost that hardly counts here."""
+NOT_HERE |= {"darts1_recurrent", "darts2_recurrent"}
+"""Selectors give every node two operations, which is not the teacher; "none" is never missed, see below; two differ from SNAS
+in a cost that hardly counts here, and the last two from DARTS in optimisers that are replaced here."""
 
 
 def adapted(name: str) -> Method:
