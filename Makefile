@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 export GRAPHNAS_DATA ?= $(abspath $(wildcard ../shared/data))
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint format clean eda-tools
+.PHONY: demo test lint format clean eda-tools procgen
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,11 @@ format: $(READY)
 # The outside programs of the open routing flow (docs: graphnas eda route); Debian and Ubuntu.
 eda-tools:
 	apt-get install --yes yosys qrouter qflow-tech-osu035
+
+# Procgen asks for numpy < 2, but runs with numpy 2: it is installed beside it, with what it imports (docs/control.md).
+procgen: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt cffi imageio glfw moderngl gym-notices
+	$(BIN)/python -m pip install --quiet --no-deps procgen2 gym3 gym
 
 clean:
 	rm -rf $(VENV) demo

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from graphnas.tasks.inductive import InductiveNodeTask as InductiveNodeTask
     from graphnas.tasks.link import LinkTask as LinkTask
     from graphnas.tasks.node import NodeTask as NodeTask
+    from graphnas.tasks.translation import TranslationTask as TranslationTask
 
 __version__ = "0.1.0"
 
@@ -72,6 +73,7 @@ _HOMES = {
     "InductiveNodeTask": "tasks.inductive",
     "LinkTask": "tasks.link",
     "NodeTask": "tasks.node",
+    "TranslationTask": "tasks.translation",
 }
 __all__ = sorted(_HOMES)
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
-from graphnas import __version__, registry
+from graphnas import __version__, pareto, registry
 from graphnas.cli_files import export, import_benchmark, report
 from graphnas.errors import GraphnasError
+from graphnas.objectives import SCORE, figure, parse_constraints, parse_objectives, violation
+from graphnas.search import Result
 from graphnas.settings import Settings, parse_pairs
 
 if TYPE_CHECKING:
+    from graphnas.estimators.base import Estimator
     from graphnas.oneshot.gradient_search import GradientSearch
     from graphnas.search import Search
+    from graphnas.strategies.base import Trial
 
 app = typer.Typer(
     add_completion=False,
@@ -141,6 +146,23 @@ def search(
         list[str] | None, typer.Option(help="Size of the networks, NAME=VALUE; repeatable (tasks).")
     ] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Trainings averaged for a score (tasks).")] = None,
+    objectives: Annotated[
+        str, typer.Option(help="Figures to trade off, '-' for those to be made small: validation,-latency")
+    ] = "",
+    constraint: Annotated[list[str] | None, typer.Option(help="A limit: 'latency<=5'; repeatable.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="COST=VALUE: search for the latency reward of MnasNet with this target.")
+    ] = None,
+    reward: Annotated[str | None, typer.Option(help="The latency reward: soft (default) or hard.")] = None,
+    latency_table: Annotated[
+        str | None, typer.Option(help="File of a latency table: gives the metric latency (tasks).")
+    ] = None,
+    estimator: Annotated[
+        str | None, typer.Option(help="Score by weight_sharing, few_shot, ... in place of training each one (tasks).")
+    ] = None,
+    estimator_option: Annotated[
+        list[str] | None, typer.Option(help="Argument of the estimator, NAME=VALUE; repeatable.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Search a space; trials go to --store, from which the search can be resumed, shown, reported and exported."""
@@ -161,6 +183,13 @@ def search(
         size=parse_pairs(size or [], "size"),
         repeats=repeats,
         method=method,
+        scored_by=estimator,
+        scoring=parse_pairs(estimator_option or [], "estimator-option"),
+        objectives=objectives,
+        constraints=constraint or [],
+        target=parse_pairs(target or [], "target"),
+        reward=reward,
+        latency_table=latency_table,
     )
     _run(settings, store, json_)
 
@@ -236,6 +265,10 @@ def _run(settings: Settings, store: str | None, as_json: bool) -> None:
             "metrics": dict(best.metrics),
         },
     }
+    aims = isinstance(result, Result) and bool(result.objectives)
+    front = result.front() if aims else []
+    if aims:
+        record["front"] = [{"trial": t.number, **_figures(t, result, estimator)} for t in front]
     if as_json:
         print(json.dumps(record))
         return
@@ -244,12 +277,29 @@ def _run(settings: Settings, store: str | None, as_json: bool) -> None:
     else:
         decisions = ", ".join(f"{k}={v}" for k, v in record["best"]["decisions"].items())
         print(f"best: trial {best.number}, {estimator.metric} {sign * best.score:.4f}\n      {decisions}")
+    if aims:
+        print(f"front: {len(front)} of {len(result.trials)} trials")
+        for row in record["front"]:
+            print("      " + _line(row))
     print(
         f"{len(result.trials)} trials, {result.failed} failed, {result.duplicates} duplicates for free, "
         f"{result.seconds:.1f} s; {result.stopped}"
     )
     if store:
         print(f"kept in {store}; next: graphnas report {store} -o report.html")
+
+
+def _line(row: Mapping[str, float]) -> str:
+    return ", ".join(f"trial {value:>4}" if name == "trial" else f"{name} {value:.6g}" for name, value in row.items())
+
+
+def _figures(trial: Trial, result: Result, estimator: Estimator) -> dict[str, float]:
+    """The objectives of a trial by the names under which the user knows them."""
+    sign = 1.0 if estimator.maximise else -1.0
+    names = [o.name for o in result.objectives]
+    return {
+        estimator.metric if n == SCORE else n: sign * trial.score if n == SCORE else trial.metrics[n] for n in names
+    }
 
 
 @app.command()
@@ -262,12 +312,20 @@ def show(
     from graphnas.results import read
 
     stored = read(store)
-    complete = sorted((t for t in stored.trials if t.status == "complete"), key=lambda t: -t.score)
+    kept = stored.meta["settings"].get("constraints") or ()
+    limits = parse_constraints(kept)
+    complete = sorted(
+        (t for t in stored.trials if t.status == "complete" and violation(t, limits) == 0), key=lambda t: -t.score
+    )
     failed = [t for t in stored.trials if t.status == "failed"]
     rows = [
         {"trial": t.number, "score": t.score, **stored.space.describe(t.architecture), "metrics": t.metrics}
         for t in complete[:top]
     ]
+    aims = stored.meta["settings"].get("objectives")
+    objectives = parse_objectives(aims) if aims else ()
+    front = pareto.front(stored.trials, objectives, limits) if objectives else []
+    fronted = [{"trial": t.number, **{o.name: figure(t, o.name) for o in objectives}} for t in front]
     if json_:
         record = {
             "settings": stored.meta["settings"],
@@ -275,6 +333,7 @@ def show(
             "trials": len(stored.trials),
             "failed": [{"trial": t.number, "error": t.error} for t in failed],
             "best": rows,
+            **({"front": fronted} if objectives else {}),
         }
         print(json.dumps(record))
         return
@@ -286,6 +345,10 @@ def show(
     for row in rows:
         decisions = ", ".join(f"{k}={v}" for k, v in row.items() if k not in ("trial", "score", "metrics"))
         print(f"  trial {row['trial']:>5}  score {row['score']:.4f}  {decisions}")
+    if objectives:
+        print(f"front: {len(front)} trials")
+        for row in fronted:
+            print("  " + _line(row))
     for t in failed[:top]:
         print(f"  trial {t.number:>5}  failed: {(t.error.strip().splitlines() or [''])[-1]}")
 

@@ -108,6 +108,8 @@ def _trainer(stored: Stored, on: str | None) -> TrainingEstimator:
         settings = replace(settings, on=on)
     elif settings.on in registry.names("table"):
         raise GraphnasError(f"the search was on the table {settings.on}: name the task of the network with --on")
+    if settings.scored_by is not None:  # shared weights: their epochs are those of the supernet
+        settings = replace(settings, scored_by=None, scoring={}, epochs=None)
     estimator = settings.estimator()
     if not isinstance(estimator, TrainingEstimator):
         raise GraphnasError(f"{settings.on} is a table: name a task with --on, such as digits or cora")

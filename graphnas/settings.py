@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from graphnas import registry
 from graphnas.errors import GraphnasError, unknown
 from graphnas.estimators.base import Estimator
+from graphnas.objectives import SCORE, parse_constraints, parse_objectives
 from graphnas.search import Budget, Search
 from graphnas.strategies.base import Trial
 
@@ -30,9 +31,16 @@ class Settings:
         trials, seconds, cost: the budget; see ``Budget``.
         workers, time_limit, batch: see ``Search``; the first two do not change the trials.
         epochs, data, size, repeats: fidelity of training (tasks only); None takes the default.
+        scored_by: a registered estimator that scores by something else than training each architecture ("weight_sharing"; tasks
+            only); ``epochs`` and ``size`` are then those of its supernet.
+        scoring: arguments of that estimator.
         method: of gradient-based search, in place of a strategy; ``options`` are then ``search_epochs``, ``batch``, ``steps``,
             ``score_every``, ``memory``, ``task`` (what the supernet is trained on, if ``on`` is a table) and sizes of the
             supernet.
+        objectives, constraints: see ``Search``.
+        target: a cost and its target, ``{"latency": 5}``: the score becomes the latency reward of MnasNet.
+        reward: "soft" (default) or "hard"; see ``LatencyReward``.
+        latency_table: file of a ``LatencyTable``, which gives networks that are trained the metric ``latency`` (ms).
     """
 
     space: str
@@ -51,6 +59,13 @@ class Settings:
     size: Mapping[str, float] = field(default_factory=dict)
     repeats: int | None = None
     method: str | None = None
+    scored_by: str | None = None
+    scoring: Mapping[str, Any] = field(default_factory=dict)
+    objectives: str = ""
+    constraints: Sequence[str] = ()
+    target: Mapping[str, float] = field(default_factory=dict)
+    reward: str | None = None
+    latency_table: str | None = None
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Settings:
@@ -73,15 +88,42 @@ class Settings:
         return Budget(self.trials, self.seconds, self.cost)
 
     def estimator(self) -> Estimator:
-        """The table, or training on the task.
+        """The table, or training on the task; with the latency reward as its score where there is a target.
 
         Raises:
-            GraphnasError: unknown names, a table of another space, or training options for a table.
+            GraphnasError: unknown names, a table of another space, training options for a table, or more than one target.
         """
+        inner = self._estimator()
+        if not self.target:
+            if self.reward is not None:
+                raise GraphnasError("a latency reward needs a target, as in --target latency=5")
+            return inner
+        if len(self.target) > 1:
+            raise GraphnasError(f"the latency reward has one target, not {len(self.target)}: {', '.join(self.target)}")
+        from graphnas.estimators.reward import LatencyReward
+
+        ((cost, target),) = self.target.items()
+        if isinstance(target, bool) or not isinstance(target, (int, float)):
+            raise GraphnasError(f"the target of {cost} must be a number, not {target!r}")
+        return LatencyReward(inner, cost, target, self.reward or "soft")
+
+    def _figures(self) -> list[str]:
+        """The metrics that objectives, constraints and the target name."""
+        wanted = [o.name for o in (parse_objectives(self.objectives) if self.objectives else ())]
+        wanted += [c.name for c in parse_constraints(self.constraints)]
+        return list(dict.fromkeys([*wanted, *self.target]))
+
+    def _estimator(self) -> Estimator:
         space = registry.get_space(self.space)
         tables, tasks = registry.names("table"), registry.names("task")
+        if self.scoring and self.scored_by is None:
+            raise GraphnasError(f"options of an estimator ({', '.join(self.scoring)}) need --estimator")
         if self.on in tables:
-            training = {k: v for k in ("epochs", "data", "size", "repeats") if (v := getattr(self, k))}
+            if self.scored_by is not None:
+                raise GraphnasError(
+                    f"{self.on} is a table, which is looked up; estimator {self.scored_by!r} needs a task, as in --on digits"
+                )
+            training = {k: v for k in ("epochs", "data", "size", "repeats", "latency_table") if (v := getattr(self, k))}
             if training:
                 raise GraphnasError(f"{self.on} is a table and trains nothing: leave out {', '.join(training)}")
             estimator: Estimator = registry.get_table(self.on)
@@ -91,6 +133,10 @@ class Settings:
                     f"table {self.on!r} holds architectures of {estimator.space.name}, not of {space.name}; "
                     f"use {', '.join(fitting) or 'a task'}"
                 )
+            known = (SCORE, estimator.metric, *getattr(estimator, "metrics", ()))
+            missing = [name for name in self._figures() if name not in known]
+            if missing:  # columns that are not reported unless asked for
+                return registry.find("table", self.on)(metrics=(*getattr(estimator, "metrics", ()), *missing))  # type: ignore[no-any-return]
             return estimator
         if self.on not in tasks:
             raise unknown("task or table", self.on, [*tables, *tasks])
@@ -104,7 +150,27 @@ class Settings:
             data=self.data or default.data,
             size=dict(self.size),
         )
-        return TrainingEstimator(space, task, fidelity, repeats=self.repeats or 1)
+        if self.scored_by is not None:
+            if self.repeats is not None:
+                raise GraphnasError(f"estimator {self.scored_by!r} trains once; leave out the repeats")
+            found: Any = registry.find("estimator", self.scored_by)
+            made: Estimator = found.of_options(space, task, fidelity, **self.scoring)
+            return self._costed(made, task.signature)
+        trained = TrainingEstimator(space, task, fidelity, repeats=self.repeats or 1)
+        return self._costed(trained, task.signature)
+
+    def _costed(self, trained: Estimator, signature: Any) -> Estimator:
+        """Multiply-adds and latency of the networks beside what is measured, where they are asked for."""
+        if not self.latency_table and "macs" not in self._figures():
+            return trained
+        from graphnas.cost import LatencyTable
+        from graphnas.estimators.costed import Costed, NetworkCosts
+
+        costs = {"macs": NetworkCosts(trained.space, signature, self.size)}
+        if self.latency_table:
+            table = LatencyTable.load(self.latency_table)
+            costs["latency"] = NetworkCosts(trained.space, signature, self.size, table)
+        return Costed(trained, costs)
 
     def gradient_search(
         self,
@@ -156,7 +222,7 @@ class Settings:
     ) -> Search:
         """The Search of these settings."""
         return Search(
-            registry.get_space(self.space),
+            self.space,
             estimator or self.estimator(),
             self.strategy,
             options=self.options,
@@ -168,6 +234,8 @@ class Settings:
             batch=self.batch,
             progress=progress,
             command=self.record(),
+            objectives=self.objectives,
+            constraints=self.constraints,
         )
 
     def shell(self, store: str) -> str:
@@ -183,10 +251,22 @@ class Settings:
             ("repeats", self.repeats),
             ("batch", self.batch),
             ("time-limit", self.time_limit),
+            ("objectives", self.objectives or None),
+            ("reward", self.reward),
+            ("latency-table", self.latency_table),
         ):
             if value is not None:
                 words += [f"--{flag}", f"{value:g}" if isinstance(value, float) else str(value)]
-        for flag, pairs in (("option", self.options), ("size", self.size)):
+        if self.scored_by is not None:
+            words += ["--estimator", self.scored_by]
+        for constraint in self.constraints:
+            words += ["--constraint", constraint]
+        for flag, pairs in (
+            ("option", self.options),
+            ("size", self.size),
+            ("estimator-option", self.scoring),
+            ("target", self.target),
+        ):
             for name, value in pairs.items():
                 words += [f"--{flag}", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
         words += ["--seed", str(self.seed), "--workers", str(self.workers), "--store", store]

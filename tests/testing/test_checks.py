@@ -21,7 +21,11 @@ from graphnas.tasks.base import Signature
 from graphnas.testing import SMALL_OPTIONS, AdditiveEstimator, check_estimator, check_space, check_strategy
 from graphnas.testing.rules import shuffled
 
-SIGNATURES = {"image": Signature("image", (3, 8, 8), 10), "node": Signature("node", (12,), 3, 20, 40)}
+SIGNATURES = {
+    "image": Signature("image", (3, 8, 8), 10),
+    "node": Signature("node", (12,), 3, 20, 40),
+    "translation": Signature("translation", (5, 4), 11),
+}
 SMALL = {"channels": 8, "cells": 1}
 OPS = ("a", "b", "c")
 
@@ -31,6 +35,8 @@ def test_registered_spaces_keep_the_rules(name: str) -> None:
     space = registry.get_space(name)
     kind = space.accepts[0] if space.accepts else None
     size = {k: v for k, v in SMALL.items() if k in space.network_size}
+    if kind == "translation":
+        size = {"width": 48, "embedding": 8, "blocks": 1}
     check_space(space, samples=10, signature=SIGNATURES.get(kind or ""), size=size)
 
 
