@@ -139,11 +139,15 @@ def layer_network(
     b.x = b.add("separable", [b.x], **layer_params(first, 1, activation, b.width(16)), name="first")
     strides = [b.stride(stride) for _, _, stride in STAGES]
     place = dict.fromkeys(range(len(STAGES)), 0)
+    stage = 0
     for n in architecture.nodes:
-        if n.op in (INPUT, OUTPUT, SKIP):
+        if n.op in (INPUT, OUTPUT):
             continue
-        stage = _stage(n)
+        # A skipped layer, which belongs to the stage before it, keeps its number: so a child has the supernet's names.
+        stage = stage if n.op == SKIP else _stage(n)
         place[stage] += 1
+        if n.op == SKIP:
+            continue
         translate = partial(
             _translate, channels=b.width(STAGES[stage][0]), stride=strides[stage], activation=activation
         )

@@ -122,7 +122,7 @@ def pairs() -> Iterator[tuple[str, str, int]]:
             yield space, strategy, 3 * ((i + j) % 2)
 
 
-@pytest.mark.parametrize(("space", "strategy", "failing"), pairs())
+@pytest.mark.parametrize(("space", "strategy", "failing"), list(pairs()))
 def test_synthetic_objective(space: str, strategy: str, failing: int, tmp_path: Path) -> None:
     found = check_all(lambda: AdditiveEstimator(registry.get_space(space), 1, failing), strategy, tmp_path)
     assert bool(found.failed) == bool(failing)

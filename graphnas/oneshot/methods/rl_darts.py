@@ -26,7 +26,7 @@ class EvenSoftmax(Softmax):
 rl_darts = Method(
     name="rl_darts",
     # The authors' optimiser holds weights and architecture together, and so clips one norm; here each has its own.
-    source="Miao et al., arXiv 2106.02229; settings of the authors' agents with PPO on Procgen",
+    source="Miao et al., 2021, arXiv 2106.02229; settings of the authors' agents with PPO on Procgen",
     relaxation=EvenSoftmax(),
     outer=Joint(),
     discretiser=TopKInputs(),
