@@ -15,14 +15,21 @@ from graphnas.architecture import INPUT, OUTPUT, Architecture, Node, node
 from graphnas.canonical import Semantics
 from graphnas.errors import GraphnasError
 from graphnas.space import Choice, Relaxed, Space
-from spaces.recurrent_network import ACTIVATIONS, RECIPE, SIZE, CellBuilder, inherited, language_model, merged
+from spaces.recurrent_network import (
+    ACTIVATIONS,
+    RECIPE,
+    SIZE,
+    CellBuilder,
+    Steps,
+    activations_of,
+    inherited,
+    language_model,
+    merged,
+)
 
 NODES = 8
 OPS = ("none", *ACTIVATIONS)
 SEMANTICS = Semantics(zero_ops=frozenset({"none"}), merge_ops=frozenset({"sum", "mean"}))
-
-Steps = Sequence[tuple[str, int]]
-"""For each of the nodes 1 to 8 its activation and the state that it reads."""
 
 
 @lru_cache(maxsize=1)
@@ -143,15 +150,12 @@ def of_steps(steps: Steps) -> Architecture:
     Raises:
         GraphnasError: not eight nodes, an input that is no earlier state, or an unknown activation.
     """
-    if len(steps) != NODES:
-        raise GraphnasError(f"a cell of the space darts_recurrent has {NODES} nodes, not {len(steps)}")
+    ops = activations_of(steps, NODES, "darts_recurrent")
     decisions: list[int] = []
-    for target, (op, source) in enumerate(steps, 1):
-        if op not in ACTIVATIONS:
-            raise GraphnasError(f"activation {op!r} is not one of the space darts_recurrent: {', '.join(ACTIVATIONS)}")
+    for target, ((_, source), op) in enumerate(zip(steps, ops, strict=True), 1):
         if not 0 <= source < target:
             raise GraphnasError(f"node {target} reads state {source}, which is not an earlier one")
-        decisions += ([source] if target > 1 else []) + [ACTIVATIONS.index(op)]
+        decisions += ([source] if target > 1 else []) + [op]
     return space().decode(decisions)
 
 

@@ -16,13 +16,20 @@ from graphnas.architecture import INPUT, OUTPUT, Architecture, Node, node
 from graphnas.canonical import Semantics
 from graphnas.errors import GraphnasError
 from graphnas.space import Choice, Relaxed, Space
-from spaces.recurrent_network import ACTIVATIONS, RECIPE, SIZE, CellBuilder, inherited, language_model, merged
+from spaces.recurrent_network import (
+    ACTIVATIONS,
+    RECIPE,
+    SIZE,
+    CellBuilder,
+    Steps,
+    activations_of,
+    inherited,
+    language_model,
+    merged,
+)
 
 NODES = 12
 SEMANTICS = Semantics(merge_ops=frozenset({"mean"}), loose_ops=frozenset({"mean"}))
-
-Steps = Sequence[tuple[str, int]]
-"""Activation and input (from 1) of each node; the first one reads 0, which stands for x and h."""
 
 
 @lru_cache(maxsize=1)
@@ -87,20 +94,17 @@ def steps_of(architecture: Architecture) -> list[tuple[str, int]]:
 
 
 def of_steps(steps: Steps) -> Architecture:
-    """The member of ``space`` with these activations and inputs.
+    """The member of ``space`` with these activations and inputs (from 1); the first node reads 0, which stands for x and h.
 
     Raises:
         GraphnasError: not twelve nodes, an input that is no earlier node, or an unknown activation.
     """
-    if len(steps) != NODES:
-        raise GraphnasError(f"a cell of the space enas_recurrent has {NODES} nodes, not {len(steps)}")
+    ops = activations_of(steps, NODES, "enas_recurrent")
     decisions: list[int] = []
-    for target, (op, source) in enumerate(steps, 1):
-        if op not in ACTIVATIONS:
-            raise GraphnasError(f"activation {op!r} is not one of the space enas_recurrent: {', '.join(ACTIVATIONS)}")
+    for target, ((_, source), op) in enumerate(zip(steps, ops, strict=True), 1):
         if not (1 <= source < target or (source == 0 and target == 1)):
             raise GraphnasError(f"node {target} reads node {source}, which is not an earlier one")
-        decisions += ([source - 1] if target > 2 else []) + [ACTIVATIONS.index(op)]
+        decisions += ([source - 1] if target > 2 else []) + [op]
     return space().decode(decisions)
 
 

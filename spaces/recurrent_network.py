@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from graphnas.architecture import INPUT, Architecture, Node
+from graphnas.errors import GraphnasError
 from graphnas.tasks.base import Signature
 from spaces.skeletons import Builder
 
@@ -27,8 +28,25 @@ Treebank and 700 on WikiText-2, where ``dropout_hidden`` is 0.15, and without no
 RECIPE = {"optimiser": "asgd", "learning_rate": 20.0, "weight_decay": 8e-7, "clip": 0.25}
 """DARTS's final training on Penn Treebank; 5e-7 on WikiText-2."""
 
+Steps = Sequence[tuple[str, int]]
+"""Activation and number of the input of each node of a cell."""
+
 MakeCell = Callable[[Architecture, int, bool], Architecture]
 """``make(architecture, features, norm)`` gives the cell with the inputs x, h and mask, each ``[features]``."""
+
+
+def activations_of(steps: Steps, nodes: int, space: str) -> list[int]:
+    """The places of the activations of a cell among ``ACTIVATIONS``.
+
+    Raises:
+        GraphnasError: another number of nodes than the cells of the space have, or an unknown activation.
+    """
+    if len(steps) != nodes:
+        raise GraphnasError(f"a cell of the space {space} has {nodes} nodes, not {len(steps)}")
+    for op, _ in steps:
+        if op not in ACTIVATIONS:
+            raise GraphnasError(f"activation {op!r} is not one of the space {space}: {', '.join(ACTIVATIONS)}")
+    return [ACTIVATIONS.index(op) for op, _ in steps]
 
 
 def language_model(
