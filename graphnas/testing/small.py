@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_TINY = {"width": 8, "layers": 1, "steps": 8}
+_TINY = {"width": 8, "layers": 1, "steps": 5}
 
 SMALL_OPTIONS: dict[str, dict[str, Any]] = {
     "evolution": {"population": 6, "sample": 3},
@@ -38,12 +38,12 @@ SMALL_OPTIONS: dict[str, dict[str, Any]] = {
     },
     "ctnas": {
         "initial": 6,
-        "steps": 12,
-        "batch": 4,
-        "baseline_every": 5,
-        "explore_every": 6,
-        "explore_pairs": 8,
-        "candidates": 16,
+        "steps": 6,
+        "batch": 3,
+        "baseline_every": 3,
+        "explore_every": 4,
+        "explore_pairs": 6,
+        "candidates": 8,
         "comparator_options": _TINY,
     },
 }
