@@ -7,7 +7,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -216,7 +216,10 @@ def _finish(axes: Axes, xlabel: str, ylabel: str) -> None:
 def _legend(axes: Axes, handles: list[Any], names: list[str], place: str) -> None:
     look: dict[str, Any] = {"loc": place, "fontsize": 8.5, "framealpha": 0.9, "edgecolor": "#e2e8f0"}
     if len(names) > _INSIDE:  # beside the plot, or it would cover what it names
-        look |= {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+        look |= {"loc": "upper left", "bbox_to_anchor": (1.03, 1.0), "borderaxespad": 0.0}
+        figure = cast("Figure", axes.figure)
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width + 2.0, max(height, 0.19 * len(names) + 0.6))
     legend = axes.legend(handles, ["name"] * len(names), **look)
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
