@@ -18,7 +18,6 @@ from eda.route import Recipe, library, route
 from graphnas.errors import GraphnasError
 
 needs_flow = pytest.mark.skipif(bool(tools.missing()), reason=f"not installed: {', '.join(tools.missing())}")
-needs_packed = pytest.mark.skipif(not PACKED.is_file(), reason="the packed data set is not built yet")
 
 
 def sample(name: str, part: str, seed: int, shape: tuple[int, int] = (3, 4)) -> Sample:
@@ -199,7 +198,6 @@ def test_what_does_not_fit_is_tried_without_loosening_and_then_at_lower_utilisat
     assert tried == [(0.52, None)]
 
 
-@needs_packed
 def test_the_packed_set_is_what_it_says() -> None:
     dataset = load()
     assert len(dataset) >= 450
@@ -221,7 +219,6 @@ def test_the_packed_set_is_what_it_says() -> None:
             assert found["distinct_counts"] > 10
 
 
-@needs_packed
 @needs_flow
 @pytest.mark.parametrize("name", ["s298_L3_00", "ctrl_L3_00", "c1355_L4_00"])
 def test_a_sample_of_the_packed_set_is_made_again_bit_for_bit(name: str, data_folder: Path) -> None:

@@ -166,7 +166,9 @@ def _procgen() -> Any:
     try:
         return importlib.import_module("procgen")
     except ImportError:
-        raise GraphnasError("Procgen is not installed: pip install 'graphnas[procgen]', or make procgen") from None
+        raise GraphnasError(
+            "Procgen is not installed: make procgen, or, with numpy below 2, pip install 'graphnas[procgen]' (docs/control.md)"
+        ) from None
 
 
 def _stacked(frames: list[np.ndarray]) -> np.ndarray:
