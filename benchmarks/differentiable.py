@@ -43,8 +43,9 @@ from spaces import darts
 TASK = "cifar10-16px"
 SEEDS = (0, 1, 2)
 EPOCHS = 30
-NOT_HERE = {"unas", "robust_darts", "dartsformer"}
-"""Selectors keep two inputs of every node, which is not this space; the early stop differs from DARTS in its end only."""
+NOT_HERE = {"unas", "robust_darts", "dartsformer", "darts1_recurrent", "darts2_recurrent"}
+"""Selectors keep two inputs of every node, which is not this space; the early stop differs from DARTS in its end only; the others are
+records for text."""
 NARROW = {"channels": 4, "cells": 1}
 ROBUST = {"s2": ("darts_s2", "skip_connect"), "s4": ("darts_s4", "noise")}
 ROBUST_SIZE = {"channels": 4, "cells": 3}

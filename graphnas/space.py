@@ -30,7 +30,8 @@ class Relaxed(NamedTuple):
         to: from a member of the original space to the same network in ``space``.
         back: the inverse, a GraphnasError for an architecture that the original space does not have.
         keep: how many operations of a node the original space has; None: all that ``space`` has.
-        absent: options that stand for an operation which was dropped, and that a search may not choose.
+        absent: options that a search may not choose and a supernet does not hold: those of every decision, or of each by its
+            name.
         inherit: ``inherit(state, architecture)`` gives the state of an architecture's network from that of the supernet's,
             where its names or shapes are others; None: those of the chosen options.
         size: what the networks of a supernet have otherwise than ``network_size`` says.
@@ -40,7 +41,7 @@ class Relaxed(NamedTuple):
     to: Callable[[Architecture], Architecture]
     back: Callable[[Architecture], Architecture]
     keep: int | None = None
-    absent: tuple[str, ...] = ()
+    absent: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
     inherit: Callable[[Mapping[str, Any], Architecture], dict[str, Any]] | None = None
     size: Mapping[str, Any] = MappingProxyType({})
 

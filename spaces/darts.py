@@ -34,8 +34,8 @@ FAMILIES = {
     "darts_s3": ("skip_connect", "sep_conv_3x3"),
     "darts_s4": ("noise", "sep_conv_3x3"),
 }
-"""The operations of DARTS's space and of RobustDARTS's reduced ones (Zela et al., ICLR 2020); its S1 has a list of two
-operations for every edge, which the paper does not print."""
+"""The operations of DARTS's space and of RobustDARTS's reduced ones (Zela et al., ICLR 2020); S1, which has other
+operations on every edge, is ``spaces.darts_s1``."""
 WITH_NONE = frozenset({"darts", "darts_s3"})
 """In these, ``none`` competes in the search, though it is never chosen; in the others the supernet does not have it."""
 
@@ -52,15 +52,15 @@ def edge_space(name: str, options: Mapping[tuple[str, int, int], Sequence[str]],
     """
     nodes: list[Node] = []
     for cell in CELLS:
-        state = _inputs(nodes, cell)
+        state = cell_inputs(nodes, cell)
         for target in range(2, 2 + NODES):
             made = []
             for source in range(target):
                 op = Choice(f"{cell}.{source}->{target}", tuple(options[cell, source, target]), cell)
-                nodes.append(node(op, (state[source],), **_stride(cell, source)))
+                nodes.append(node(op, (state[source],), **stride_of(cell, source)))
                 made.append(len(nodes) - 1)
-            state.append(_sum(nodes, made))
-        _finish(nodes, state[2:], cell)
+            state.append(add_sum(nodes, made))
+        close_cell(nodes, state[2:], cell)
     return Space(
         name, nodes, semantics=SEMANTICS, network=darts_network, size=SIZE, accepts=("image",), description=description
     )
@@ -85,7 +85,7 @@ def space(family: str = "darts") -> Space:
     ops = FAMILIES[family]
     nodes: list[Node] = []
     for cell in CELLS:
-        state = _inputs(nodes, cell)
+        state = cell_inputs(nodes, cell)
         for target in range(2, 2 + NODES):
             pairs = tuple(itertools.combinations(range(target), 2))
             pair = Choice(f"{cell}.{target}.inputs", pairs, "inputs") if len(pairs) > 1 else None
@@ -93,15 +93,15 @@ def space(family: str = "darts") -> Space:
             for side in (0, 1):
                 op = Choice(f"{cell}.{target}.op{side + 1}", ops, "op")
                 if pair is None:
-                    source, stride = state[pairs[0][side]], _stride(cell, pairs[0][side])
+                    source, stride = state[pairs[0][side]], stride_of(cell, pairs[0][side])
                 else:
                     source = pair.at(*(state[p[side]] for p in pairs))  # type: ignore[assignment]
-                    stride = {"stride": pair.at(*(_stride(cell, p[side]).get("stride") for p in pairs))}
+                    stride = {"stride": pair.at(*(stride_of(cell, p[side]).get("stride") for p in pairs))}
                     stride = stride if cell == "reduce" else {}
                 nodes.append(Node(op, (source,), tuple(stride.items())))
                 made.append(len(nodes) - 1)
-            state.append(_sum(nodes, made))
-        _finish(nodes, state[2:], cell)
+            state.append(add_sum(nodes, made))
+        close_cell(nodes, state[2:], cell)
     source_name = "DARTS" if family == "darts" else f"RobustDARTS's {family[-2:].upper()}"
     return Space(
         family,
@@ -137,21 +137,25 @@ def s4() -> Space:
     return space("darts_s4")
 
 
-def _inputs(nodes: list[Node], cell: str) -> list[int]:
+def cell_inputs(nodes: list[Node], cell: str) -> list[int]:
+    """Add the two inputs of a cell to a template; their places."""
     nodes += [node("input", name=f"{cell}.{i}") for i in range(2)]
     return [len(nodes) - 2, len(nodes) - 1]
 
 
-def _stride(cell: str, source: int) -> dict[str, Any]:
+def stride_of(cell: str, source: int) -> dict[str, Any]:
+    """The parameters of an operation on this state: its stride, where it halves the resolution."""
     return {"stride": 2} if cell == "reduce" and source < 2 else {}
 
 
-def _sum(nodes: list[Node], terms: Sequence[int]) -> int:
+def add_sum(nodes: list[Node], terms: Sequence[int]) -> int:
+    """Add a sum to a template; its place."""
     nodes.append(node("sum", terms))
     return len(nodes) - 1
 
 
-def _finish(nodes: list[Node], sums: Sequence[int], cell: str) -> None:
+def close_cell(nodes: list[Node], sums: Sequence[int], cell: str) -> None:
+    """Add the concatenation of a cell's sums and its output to a template."""
     nodes.append(node("concat", sums))
     nodes.append(node("output", (len(nodes) - 1,), name=cell))
 
@@ -186,8 +190,13 @@ def _place(name: str) -> tuple[str, int, int]:
 
 def to_edges(architecture: Architecture, family: str = "darts") -> Architecture:
     """The same cells as a member of ``edges``."""
+    return with_operations(operations(architecture, family), family)
+
+
+def with_operations(made: Sequence[Edge], family: str = "darts") -> Architecture:
+    """The member of ``edges`` with these operations, and ``none`` elsewhere."""
     whole = edges(family)
-    ops = {(cell, source, target): op for cell, source, target, op in operations(architecture, family)}
+    ops = {(cell, source, target): op for cell, source, target, op in made}
     return whole.decode([c.options.index(ops.get(_place(c.name), "none")) for c in whole.choices])
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from graphnas.architecture import Architecture
 from graphnas.errors import GraphnasError
-from spaces.darts import CELLS, NODES, Edge, of_operations, operations
+from spaces import darts, darts_s1
+from spaces.darts import CELLS, NODES, Edge
 from spaces.genotype_text import fields_of
 
 FORM = "Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, 3, 4, 5], reduce=..., reduce_concat=...)"
+S1 = "darts_s1"
 
 DARTS_V1 = (
     "Genotype(normal=[('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 0), ('sep_conv_3x3', 1), "
@@ -29,12 +31,12 @@ DARTS_V2 = (
 def to_genotype(architecture: Architecture, family: str = "darts") -> str:
     """The text of an architecture with two operations for each sum, as the released code prints it.
 
-    ``family`` names the space, one of ``spaces.darts.FAMILIES``.
+    ``family`` names the space: one of ``spaces.darts.FAMILIES``, or "darts_s1".
 
     Raises:
         GraphnasError: a sum with another number of operations, which a genotype cannot express.
     """
-    made = operations(architecture, family)
+    made = darts_s1.operations(architecture) if family == S1 else darts.operations(architecture, family)
     parts = []
     for cell in CELLS:
         pairs = []
@@ -77,4 +79,4 @@ def from_genotype(text: str, family: str = "darts") -> Architecture:
                     f"node {target} of the {cell} cell reads node {pair[1]}, which is not an earlier one"
                 )
             made.append((cell, pair[1], target, pair[0]))
-    return of_operations(made, family)
+    return darts_s1.of_operations(made) if family == S1 else darts.of_operations(made, family)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from graphnas.architecture import OUTPUT, Architecture, Node, freeze
@@ -19,8 +19,12 @@ Place = tuple[str, int]
 """A decision: the name of its Group and its row there."""
 
 
+Absent = Sequence[str] | Mapping[str, Sequence[str]]
+"""Options that are masked: of every decision, or of each by its name."""
+
+
 def groups_of(
-    space: Space, keep: int | None = None, absent: Sequence[str] = ()
+    space: Space, keep: int | None = None, absent: Absent = ()
 ) -> tuple[tuple[Group, ...], dict[Choice, Place]]:
     """The decisions of a space as groups, one matrix each, and where each Choice lies.
 
@@ -29,7 +33,7 @@ def groups_of(
     Args:
         space: whose decisions.
         keep: see ``Group.keep``.
-        absent: options that are masked.
+        absent: see ``Absent``.
     """
     members: dict[str, list[Choice]] = {}
     for choice in space.choices:
@@ -39,13 +43,17 @@ def groups_of(
     for name, choices in members.items():
         widest = max(choices, key=lambda c: len(c.options)).options
         names = [str(o) for o in widest]
-        mask = [[k < len(c.options) and o not in absent for k, o in enumerate(names)] for c in choices]
+        gone = [absent.get(c.name, ()) if isinstance(absent, Mapping) else absent for c in choices]
+        mask = [
+            [k < len(c.options) and o not in out for k, o in enumerate(names)]
+            for c, out in zip(choices, gone, strict=True)
+        ]
         groups.append(Group.make(name, names, [c.name for c in choices], mask, keep))
         places.update({choice: (name, row) for row, choice in enumerate(choices)})
     return tuple(groups), places
 
 
-def opened(space: Space, keep: int | None = None, absent: Sequence[str] = ()) -> tuple[Architecture, tuple[Group, ...]]:
+def opened(space: Space, keep: int | None = None, absent: Absent = ()) -> tuple[Architecture, tuple[Group, ...]]:
     """The template with a node ``open`` wherever a decision counts, and the groups of decisions (see ``groups_of``).
 
     An open node lists all inputs that it may have. Its parameters: ``options``, ((op, params), ...), for all
@@ -56,11 +64,11 @@ def opened(space: Space, keep: int | None = None, absent: Sequence[str] = ()) ->
         GraphnasError: an operation with more than 256 combinations of decisions.
     """
     groups, places = groups_of(space, keep, absent)
-    widths = {group.name: len(group.options) for group in groups}
-    return Architecture(_opened(n, places, widths) for n in space.template), groups
+    masks = {group.name: group.mask.tolist() for group in groups}
+    return Architecture(_opened(n, places, masks) for n in space.template), groups
 
 
-def _opened(n: Node, places: dict[Choice, Place], widths: dict[str, int]) -> Node:
+def _opened(n: Node, places: dict[Choice, Place], masks: Mapping[str, list[list[bool]]]) -> Node:
     deciding = list(dict.fromkeys(c for c in map(_choice, (n.op, *(v for _, v in n.params))) if c is not None))
     if not deciding and all(_choice(place) is None for place in n.inputs):
         return n
@@ -80,7 +88,7 @@ def _opened(n: Node, places: dict[Choice, Place], widths: dict[str, int]) -> Nod
         tuple(inputs),
         freeze(
             {
-                "options": _options(n, deciding, [widths[places[c][0]] for c in deciding]),
+                "options": _options(n, deciding, [masks[group][row] for group, row in (places[c] for c in deciding)]),
                 "rows": [places[c] for c in deciding],
                 "slots": slots,
             }
@@ -88,20 +96,21 @@ def _opened(n: Node, places: dict[Choice, Place], widths: dict[str, int]) -> Nod
     )
 
 
-def _options(n: Node, deciding: Sequence[Choice], widths: Sequence[int]) -> list[Any]:
+def _options(n: Node, deciding: Sequence[Choice], masks: Sequence[list[bool]]) -> list[Any]:
     """(op, params) for every combination of columns of the groups; masked columns stand for a zero."""
     made: list[Any] = []
-    for chosen in itertools.product(*map(range, widths)):
+    for chosen in itertools.product(*(range(len(mask)) for mask in masks)):
         if len(made) == MOST_OPTIONS:
             raise GraphnasError(
                 f"an operation depends on {', '.join(c.name for c in deciding)}, more than {MOST_OPTIONS} combinations: "
                 "a supernet cannot hold them side by side"
             )
-        if any(i >= len(c.options) for i, c in zip(chosen, deciding, strict=True)):
-            made.append((MASKED, ()))
-            continue
-        at = dict(zip(deciding, chosen, strict=True))
-        made.append((_value(n.op, at), freeze({name: _value(place, at) for name, place in n.params})))
+        at = {c: min(i, len(c.options) - 1) for i, c in zip(chosen, deciding, strict=True)}
+        params = freeze({name: _value(place, at) for name, place in n.params})
+        if all(mask[i] for i, mask in zip(chosen, masks, strict=True)):
+            made.append((_value(n.op, at), params))
+        else:
+            made.append((MASKED, tuple(pair for pair in params if pair[0] == "stride")))
     return made
 
 

@@ -22,7 +22,7 @@ from graphnas.ops.mixture import Row
 from graphnas.ops.registry import get as op
 from graphnas.tasks.base import Batch
 from graphnas.tasks.image import ImageTask
-from spaces import darts, nasbench201
+from spaces import darts, darts_s1, nasbench201
 
 SOURCES = {2: (0,), 5: (0, 1), 9: (0, 1, 2)}
 """Sums of the cell of NAS-Bench-201 and the states that their edges, the nodes just before them, read."""
@@ -202,6 +202,27 @@ def test_two_inputs_of_every_node_are_derived_and_decoded(task, family):
         kept = matrix.any(1)
         assert torch.equal(again[name][kept], matrix[kept])
         assert bool((again[name][~kept, 0] == 1).all())
+
+
+def test_the_supernet_of_s1_holds_the_two_operations_of_every_edge(task):
+    space = darts_s1.space()
+    supernet = Supernet(space, task.signature, 0, channels=4, cells=3)
+    for g in supernet.groups:
+        for name, mask in zip(g.rows, g.mask, strict=True):
+            cell, _, edge = name.partition(".")
+            source, _, target = edge.partition("->")
+            left = {o for o, on in zip(g.options, mask.tolist(), strict=True) if on}
+            assert left == set(darts_s1.OPS[cell, int(source), int(target)])
+    # What a search may not choose has no weights: those that are left are counted by a supernet of one-hot masks.
+    whole = Supernet(darts.space(), task.signature, 0, channels=4, cells=3)
+    per_option = {g.name: c for g, c in zip(whole.groups, whole.costs().values(), strict=True)}
+    expected = sum(float(per_option[g.name][g.mask][:, 0].sum()) for g in supernet.groups)
+    assert sum(p.numel() for p in supernet.parameters()) == expected + supernet.fixed_cost().params
+    derived = supernet.decode(TopKInputs()(supernet.groups, Mix(weights_of(supernet))))
+    assert space.contains(derived)
+    x = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    supernet.eval()
+    torch.testing.assert_close(supernet(x, mix=supernet.one_hot(derived)), supernet.child(derived)(x))
 
 
 def test_accuracy_counts_the_examples_of_a_batch(task):

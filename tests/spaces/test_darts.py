@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from graphnas.canonical import Semantics, key
 from graphnas.compile import compile
 from graphnas.cost import cost
 from graphnas.errors import GraphnasError
@@ -15,7 +16,7 @@ from graphnas.ops.modules import DropPath, FactorizedReduce
 from graphnas.tasks.augment import cutout
 from graphnas.tasks.base import Batch, Signature
 from graphnas.tasks.image import ImageTask
-from spaces import darts
+from spaces import darts, darts_s1
 from spaces.darts_genotype import DARTS_V1, DARTS_V2, from_genotype, to_genotype
 
 CIFAR = Signature("image", (3, 32, 32), 10)
@@ -222,3 +223,37 @@ def test_what_is_dropped_is_every_operation_but_the_identity():
     drops = sum(n.op == "drop_path" for n in network.nodes)
     # One normal cell with 6 convolutions and 2 skips, two reduction cells with 5 poolings and 3 skips of full stride 1.
     assert drops == 6 + 2 * 5
+
+
+# -- S1, where every edge has operations of its own ---------------------------------------------------------
+
+
+def test_s1_has_as_many_writings_as_the_other_reduced_spaces_and_genotypes():
+    space = darts_s1.space()
+    assert space.writings == (180 * 2**8) ** 2
+    for seed in range(5):
+        architecture = space.sample(np.random.default_rng(seed))
+        assert from_genotype(to_genotype(architecture, "darts_s1"), "darts_s1") == architecture
+        assert darts_s1.from_edges(darts_s1.to_edges(architecture)) == architecture
+        # The same cells written in DARTS's space are the same network.
+        same = from_genotype(to_genotype(architecture, "darts_s1"))
+        a, b = (s.network(x, CIFAR, channels=4, cells=3) for s, x in ((space, architecture), (darts.space(), same)))
+        assert key(a, Semantics()) == key(b, Semantics())
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (DARTS_V2, r"operation 'sep_conv_3x3' on the edge from 0 to 2 of the normal cell .* has skip_connect and dil_conv_3x3"),
+        (
+            "Genotype(normal=[('skip_connect', 0), ('skip_connect', 0), ('skip_connect', 0), ('skip_connect', 1), "
+            "('skip_connect', 0), ('skip_connect', 1), ('skip_connect', 0), ('skip_connect', 2)], normal_concat=[2, 3, 4, 5], "
+            "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('max_pool_3x3', 0), ('max_pool_3x3', 1), ('max_pool_3x3', 0), "
+            "('max_pool_3x3', 1), ('max_pool_3x3', 0), ('max_pool_3x3', 1)], reduce_concat=[2, 3, 4, 5])",
+            r"sum 2 of the normal cell has operations on \[0, 0\]",
+        ),
+    ],
+)  # fmt: skip
+def test_what_s1_does_not_have_is_said(text, error):
+    with pytest.raises(GraphnasError, match=error):
+        from_genotype(text, "darts_s1")
