@@ -15,6 +15,7 @@ from graphnas.oneshot.discretisers import NONE
 from graphnas.oneshot.opened import OPEN, groups_of, opened
 from graphnas.oneshot.repair import likeliest
 from graphnas.oneshot.reversible import make_reversible
+from graphnas.ops.depthwise import quicken
 from graphnas.ops.layers import Cost
 from graphnas.ops.mixture import Mixed, Row
 from graphnas.ops.registry import get, infer
@@ -89,6 +90,7 @@ class Supernet(nn.Module):
         self.architecture = altered(whole, part, node_norm)
         self.places = groups_of(self.space)[1]
         self.network = compile(self.architecture, seed)
+        quicken(self.network)
         self.memory = memory
         for module in self.mixed().values():
             module.recompute = memory == "checkpoint"

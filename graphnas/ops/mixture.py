@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -67,9 +68,18 @@ class Mixed(nn.Module):
     def _sum(self, inputs: Sequence[Any], row: Row) -> Tensor:
         live = [k for k in row.live if not self.silent[k]]
         values: list[Tensor] = []
-        for k in live:
+        # Most options of an image cell begin with a rectified linear unit: several of them share it.
+        begins = [_rectifies(self.options[k]) for k in live]
+        shared = nn.functional.relu(inputs[0]) if sum(begins) > 1 and not self.recompute else None
+        for k, rectified in zip(live, begins, strict=True):
             read = inputs if self.reads is None else inputs[: self.reads[k]]
-            values.append(self._checkpointed(k, read) if self.recompute else self.options[k](*read))
+            option = self.options[k]
+            if self.recompute:
+                values.append(self._checkpointed(k, read))
+            elif rectified and shared is not None:
+                values.append(_after_first(option, shared))
+            else:
+                values.append(option(*read))
         if not live:
             total: Tensor = self.options[row.live[0]](*inputs)
         elif len(live) == 1 and row.weights.ndim == 1 and not row.weights.requires_grad and row.weights[live[0]] == 1:
@@ -95,6 +105,16 @@ class Mixed(nn.Module):
             return functional_call(option, runs.pop(0) if len(runs) > 1 else runs[0], given)
 
         return checkpoint(run, *inputs, use_reentrant=False)  # type: ignore[no-any-return]
+
+
+def _rectifies(option: nn.Module) -> bool:
+    return isinstance(option, nn.Sequential) and type(option[0]) is nn.ReLU
+
+
+def _after_first(option: Any, x: Tensor) -> Tensor:
+    for layer in itertools.islice(option, 1, None):
+        x = layer(x)
+    return x
 
 
 class Select(nn.Module):

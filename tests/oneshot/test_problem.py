@@ -120,7 +120,8 @@ def test_pruned_options_do_not_run_and_change_nothing(task):
     ran = set()
     for name, module in supernet.mixed().items():
         for k, option in enumerate(module.options):
-            option.register_forward_hook(lambda *_, at=(name, k): ran.add(at))
+            last = option[-1] if isinstance(option, torch.nn.Sequential) else option
+            last.register_forward_hook(lambda *_, at=(name, k): ran.add(at))
     outputs = []
     for mask in ({"op": live}, None):
         ran.clear()

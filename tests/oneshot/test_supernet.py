@@ -143,7 +143,7 @@ def test_recomputation_changes_neither_gradients_nor_running_means(images):
         for a, b in zip(*gradients, strict=True):
             assert (a is None) == (b is None)
             if a is not None:
-                torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+                torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)  # the sums run in another order
         assert all(torch.equal(means[0][name], means[1][name]) for name in means[0])
 
 
