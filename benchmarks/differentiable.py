@@ -19,7 +19,7 @@ import os
 import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,13 @@ from graphnas.oneshot.gradient_search import GradientSearch
 from graphnas.oneshot.method import Method
 from graphnas.oneshot.methods import get, names
 from graphnas.oneshot.perturbation import Perturbation
+from graphnas.oneshot.schedules import Schedule
 from graphnas.search import trial_seed
 from spaces import darts
 
 TASK = "cifar10-16px"
 SEEDS = (0, 1, 2)
-EPOCHS = 30
+EPOCHS, BATCH, IMAGES = 40, 16, 2_400
 NOT_HERE = {"unas", "robust_darts", "dartsformer", "darts1_recurrent", "darts2_recurrent"}
 """Selectors keep two inputs of every node, which is not this space; the early stop differs from DARTS in its end only; the others are
 records for text."""
@@ -51,10 +52,26 @@ ROBUST = {"s2": ("darts_s2", "skip_connect"), "s4": ("darts_s4", "noise")}
 ROBUST_SIZE = {"channels": 4, "cells": 3}
 
 
+@dataclass(frozen=True)
+class Scaled:
+    """A schedule times a number."""
+
+    schedule: Schedule
+    factor: float
+
+    def __call__(self, progress: float) -> float:
+        return self.factor * self.schedule(progress)
+
+
 def adapted(name: str, quick: bool) -> Method:
     """The method with what depends on the length of the search and the size of the data."""
     method = get(name)
-    changed: dict[str, Any] = {"batch": 16 if name == "unas_edges" else 64}
+    changed: dict[str, Any] = {"batch": BATCH}
+    published = method.epochs * 50_000 / method.batch
+    if method.architecture is not None and not quick:
+        rate = method.architecture.rate
+        longer = published / (EPOCHS * IMAGES / BATCH)
+        changed["architecture"] = replace(method.architecture, rate=Scaled(rate, longer))
     if isinstance(method.discretiser, Perturbation):
         changed["discretiser"] = Perturbation(epochs=0 if quick else 1)
     if name.startswith("zarts"):

@@ -10,7 +10,9 @@ from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_reduce
 
 from graphnas.errors import GraphnasError
+from graphnas.oneshot.base import CARRIED, Tensors
 from graphnas.oneshot.streams import Split, Streams
+from graphnas.oneshot.text_streams import TextStreams
 
 
 def join_processes() -> tuple[int, int]:
@@ -38,17 +40,21 @@ def average(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def share_of_each_batch(streams: Streams, rank: int, processes: int) -> Streams:
-    """The same batches, of which this process gets every ``processes``-th example.
+    """The same batches, of which this process gets every ``processes``-th example, or column of text.
 
     Means over equal shares are means over the joined batch, so the size of a batch must be divisible.
 
     Raises:
         GraphnasError: a size that is not, or streams that cannot be divided.
     """
-    if not isinstance(streams, Split):
-        raise GraphnasError("only streams of examples (Split) can be shared by processes")
+    if not isinstance(streams, (Split, TextStreams)):
+        raise GraphnasError("only streams of examples or of text can be shared by processes")
     if streams.batch % processes:
         raise GraphnasError(f"a batch of {streams.batch} cannot be shared by {processes} processes; choose a multiple")
+    if isinstance(streams, TextStreams):
+        streams.rows = [rows[rank::processes] for rows in streams.rows]
+        streams.noise = rank
+        return streams
     whole = streams.fetch
 
     def fetch(indices: Tensor, seed: int) -> Any:
@@ -57,6 +63,25 @@ def share_of_each_batch(streams: Streams, rank: int, processes: int) -> Streams:
 
     streams.fetch = fetch
     return streams
+
+
+def joined(buffers: Tensors, rank: int) -> Tensors:
+    """Buffers with what all processes carry from batch to batch, in the order of the joined batch.
+
+    Every process must call it; those but the first get nothing new.
+    """
+    made = dict(buffers)
+    for name, own in buffers.items():
+        if name.startswith(CARRIED):
+            parts = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
+            distributed.all_gather(parts, own.contiguous())
+            made[name] = torch.stack(parts, 1).flatten(0, 1)
+    return made if rank == 0 else buffers
+
+
+def own_share(buffers: Tensors, rank: int, processes: int) -> Tensors:
+    """The inverse: what this process carries of a joined batch."""
+    return {name: b[rank::processes] if name.startswith(CARRIED) else b for name, b in buffers.items()}
 
 
 class JoinedBatchNorm(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,17 @@ from graphnas.estimators.base import Estimator
 from graphnas.estimators.fit import isolated
 from graphnas.executors import Job, evaluate
 from graphnas.oneshot import search as loop
-from graphnas.oneshot.base import State, Tensors
+from graphnas.oneshot.base import CARRIED, State, Tensors
 from graphnas.oneshot.checkpoint import SearchState
 from graphnas.oneshot.discretisers import ArgmaxPerRow, TopKInputs
-from graphnas.oneshot.distributed import average, join_norms, join_processes, share_of_each_batch
+from graphnas.oneshot.distributed import (
+    average,
+    join_norms,
+    join_processes,
+    joined,
+    own_share,
+    share_of_each_batch,
+)
 from graphnas.oneshot.method import Method
 from graphnas.oneshot.methods import get
 from graphnas.oneshot.monitors import AlphaNorm, ParameterFree, RowEntropy
@@ -210,7 +218,10 @@ class _Run:
         if store is not None:
             self._open(store)
         if search.checkpoint is not None and search.checkpoint.exists():
-            search.state = SearchState.load(search.checkpoint)
+            search.state = state = SearchState.load(search.checkpoint)
+            if search.processes > 1:
+                own = own_share(state.weights.buffers, search.rank, search.processes)
+                search.state = replace(state, weights=state.weights._replace(buffers=own))
             self.history = [entry for entry in self.history if entry["epoch"] <= len(search.state.history)]
 
     def _open(self, store: Store) -> None:
@@ -266,7 +277,8 @@ class _Run:
         epoch, rest = divmod(state.step, self.search.length)
         if rest == 0 and state.history and state.history[-1]["epoch"] == epoch:
             self._end_epoch(state, epoch)
-        whole = isinstance(self.search.streams, Follows)  # such streams remember whole epochs only
+        # Some streams remember whole epochs only; and what processes carry from batch to batch is joined at a step that they agree on.
+        whole = isinstance(self.search.streams, Follows) or self._carries(state)
         if rest == 0 or (not whole and time.perf_counter() - self.saved > CHECKPOINT_SECONDS):
             self._save(state)
 
@@ -287,7 +299,13 @@ class _Run:
             mix = search.method.relaxation.expected(groups, state.alpha, state.step / (search.epochs * search.length))
             self._derive(discretiser(groups, mix), last=False)
 
+    def _carries(self, state: SearchState) -> bool:
+        return self.search.processes > 1 and any(name.startswith(CARRIED) for name in state.weights.buffers)
+
     def _save(self, state: SearchState) -> None:
+        if self.search.checkpoint is not None and self._carries(state):
+            whole = joined(state.weights.buffers, self.search.rank)
+            state = replace(state, weights=state.weights._replace(buffers=whole))
         if self.search.checkpoint is not None and self.search.rank == 0:
             state.save(self.search.checkpoint)
             self.saved = time.perf_counter()

@@ -34,6 +34,7 @@ class TextStreams:
         parts = (text, text) if portion is None else (text[:cut], text[cut:])
         self.rows = [table(part, batch, f"a part of the training text of {name}") for part in parts]
         self.batch, self.words, self.seed = batch, length, seed
+        self.noise = 0  # processes that share a batch have dropout of their own
 
     @property
     def length(self) -> int:
@@ -60,4 +61,4 @@ class TextStreams:
         place = index % self._segments(part)
         seed = int(np.random.SeedSequence([self.seed, 3 + part, index]).generate_state(1)[0])
         kind = Following if place else Drawn
-        return kind(segment(self.rows[part], place * self.words, self.words), seed)
+        return kind(segment(self.rows[part], place * self.words, self.words), seed + self.noise)
