@@ -1,4 +1,4 @@
-"""Quality of gradient-based search: python benchmarks/differentiable.py [--quick] [--only TEXT]
+"""Quality of gradient-based search: python benchmarks/differentiable.py [--quick] [--only TEXT] [--shard I/N]
 
     nasbench201   every method with a supernet of 4 channels and 1 cell a stage on the 16-pixel CIFAR-10 data, 3 seeds; what it
                   derives is looked up in the table (test accuracy after 200 epochs, three training seeds)
@@ -43,10 +43,11 @@ from spaces import darts
 
 TASK = "cifar10-16px"
 SEEDS = (0, 1, 2)
-EPOCHS, BATCH, IMAGES = 40, 16, 2_400
+EPOCHS, BATCH, IMAGES = 30, 16, 2_400
 NOT_HERE = {"unas", "robust_darts", "dartsformer", "darts1_recurrent", "darts2_recurrent"}
 """Selectors keep two inputs of every node, which is not this space; the early stop differs from DARTS in its end only; the others are
 records for text."""
+KEYS = ("part", "method", "seed", "quick")
 NARROW = {"channels": 4, "cells": 1}
 ROBUST = {"s2": ("darts_s2", "skip_connect"), "s4": ("darts_s4", "noise")}
 ROBUST_SIZE = {"channels": 4, "cells": 3}
@@ -64,7 +65,11 @@ class Scaled:
 
 
 def adapted(name: str, quick: bool) -> Method:
-    """The method with what depends on the length of the search and the size of the data."""
+    """The method with what depends on the length of the search and the size of the data.
+
+    A step of alpha moves it by about its learning rate, and this search has far fewer of them than the published ones, so the rate
+    is multiplied by the ratio of their numbers.
+    """
     method = get(name)
     changed: dict[str, Any] = {"batch": BATCH}
     published = method.epochs * 50_000 / method.batch
@@ -171,26 +176,32 @@ def show(rows: list[dict[str, Any]]) -> None:
         print(f"{part:<12}{method:<22}{mean:>7.2f}{spread} ({each}){passes}{cpu:>8.0f} s{note}")
 
 
+def known(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file; a line that a kill cut short is left out."""
+    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.exists() else []
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="searches of 4 steps, one seed: whether everything runs")
     parser.add_argument("--only", default="", help="rows whose 'part method seed' contains this text")
+    parser.add_argument("--shard", default="1/1", help="i/n: the i-th of n shares of the rows; all append to one file")
     parser.add_argument("--results", type=Path, default=Path("differentiable.jsonl"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     folder = arguments.results.with_suffix(".searches")
     folder.mkdir(parents=True, exist_ok=True)
-    text = arguments.results.read_text() if arguments.results.exists() else ""
-    rows = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
-    keys = ("part", "method", "seed", "quick")
-    done = {tuple(row[k] for k in keys) for row in rows}
-    for row in plan(arguments.quick):
-        if tuple(row[k] for k in keys) in done or arguments.only not in f"{row['part']} {row['method']} {row['seed']}":
+    share, shares = map(int, arguments.shard.split("/"))
+    wanted = [r for r in plan(arguments.quick) if arguments.only in f"{r['part']} {r['method']} {r['seed']}"]
+    for row in wanted[share - 1 :: shares]:
+        rows = known(arguments.results)
+        if any(all(row[k] == r[k] for k in KEYS) for r in rows):
             continue
-        rows.append(found(row, folder, rows))
+        made = found(row, folder, rows)
         with arguments.results.open("a") as file:
-            file.write(json.dumps(rows[-1]) + "\n")
-        show(rows[-1:])
+            file.write(json.dumps(made) + "\n")
+        show([made])
+    rows = known(arguments.results)
     print()
     show([row for row in rows if row["quick"] == arguments.quick])
 
