@@ -8,7 +8,8 @@ plain     zero, RUDY, gradient boosting; and as "ceiling" the labels of the othe
 manual    every manual model, trained from the seed by the recipe of the task
 found     guide-DAG search, predictor-guided search and random search with equal numbers of evaluations: short trainings of
           narrow networks averaged over folds of families of the training and validation parts. The best are evaluated
-          again from other seeds; the best mean is trained as manual models are: same epochs, recipe and number of networks.
+          again from other seeds; the best mean is trained as manual models are: same epochs, recipe and number of networks. The
+          space has messages through nets as an operation, as one of the manual models has them
 
 The test part is read once by each trained network. Rows are appended to a file of JSON lines, what was said of the test placements to
 the folder beside it, and a stopped search goes on from its store there. A second run does what is missing, with --shard
@@ -24,7 +25,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -63,13 +64,23 @@ Said = list[np.ndarray]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is done."""
+    """How much is done.
+
+    Args:
+        seeds: of every row.
+        budget: of trainings; ``searched`` takes the place of its architectures, which earlier rows name in their settings.
+        batch: of a search.
+        placements: of a design at most.
+        manual: models; all by default.
+        searched: architectures that a search trains.
+    """
 
     seeds: int
     budget: Budget
     batch: int
     placements: int
     manual: tuple[str, ...] = ()
+    searched: int = 3
 
 
 FULL = Sizes(
@@ -77,6 +88,7 @@ FULL = Sizes(
     Budget(architectures=30, epochs=4, channels=8, folds=3, finalists=4, again=2, full_epochs=30, full_repeats=1),
     5,
     99,
+    searched=60,
 )
 QUICK = Sizes(1, Budget(architectures=3, epochs=1, channels=4, folds=2, finalists=2, again=1, full_epochs=2, full_repeats=1,
               full_channels=8), 2, 2, ("FLNet", "LHNN"))  # fmt: skip
@@ -93,7 +105,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        return f"{self.task}-{self.part}-{self.method}-{self.seed}".replace(" ", "_")
+        graph = "-graph" if self.part == "found" else ""  # apart from files of searches without nets
+        return f"{self.task}-{self.part}-{self.method}-{self.seed}{graph}".replace(" ", "_")
 
 
 def cells(sizes: Sizes, tasks: Sequence[str]) -> Iterator[Cell]:
@@ -158,8 +171,9 @@ def by_hand(cell: Cell, sizes: Sizes, folder: Path) -> tuple[Row, Said]:
 
 
 def found(cell: Cell, sizes: Sizes, folder: Path) -> tuple[Row, Said]:
-    budget, task, space = sizes.budget, task_on(cell.task, sizes.placements), space_of(cell.task)
-    estimator = proxy(cell.task, data_of(sizes.placements), budget)
+    budget = replace(sizes.budget, architectures=sizes.searched)
+    task, space = task_on(cell.task, sizes.placements, graph=True), space_of(cell.task, graph=True)
+    estimator = proxy(cell.task, data_of(sizes.placements), budget, graph=True)
     begin = time.process_time()
     search = Search(
         space,
@@ -194,9 +208,12 @@ MEASURE: dict[str, Callable[[Cell, Sizes, Path], tuple[Row, Said]]] = {
 }
 
 
-def settings(sizes: Sizes) -> Row:
-    """What rows of one table have in common."""
-    return json.loads(json.dumps({**vars(sizes.budget), "batch": sizes.batch, "placements": sizes.placements}))  # type: ignore[no-any-return]
+def settings(sizes: Sizes, part: str) -> Row:
+    """What rows of one part of a table have in common."""
+    searched = {"architectures": sizes.searched, "graph": True} if part == "found" else {}
+    return json.loads(  # type: ignore[no-any-return]
+        json.dumps({**vars(sizes.budget), "batch": sizes.batch, "placements": sizes.placements, **searched})
+    )
 
 
 def measure(cell: Cell, sizes: Sizes, folder: Path) -> Row:
@@ -209,18 +226,18 @@ def measure(cell: Cell, sizes: Sizes, folder: Path) -> Row:
     )
     test = task.measure(said, task.samples("test"))
     cpu = round(time.process_time() - begin, 1)
-    return {**vars(cell), "settings": settings(sizes), "test": test, **more, "cpu": cpu}
+    return {**vars(cell), "settings": settings(sizes, cell.part), "test": test, **more, "cpu": cpu}
 
 
 def known_rows(path: Path, sizes: Sizes) -> dict[Cell, Row]:
     """Rows of earlier runs with the same settings; a line cut short by a kill is left out."""
-    rows, now = {}, settings(sizes)
+    rows, now = {}, {part: settings(sizes, part) for part in MEASURE}
     for line in path.read_text().splitlines() if path.is_file() else ():
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if row["settings"] == now:
+        if row["settings"] == now.get(row["part"]):
             rows[Cell(row["task"], row["part"], row["method"], row["seed"])] = row
     return rows
 

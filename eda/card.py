@@ -31,14 +31,14 @@ def card_of(model: RoutabilityModel, task: RoutabilityTask, recipe: Mapping[str,
     metrics, designs = {}, {}
     for split in task.splits:
         if split != "train":
-            outputs = [model.outputs(s.features, s.recipe.layers) for s in task.samples(split)]
+            outputs = [model.outputs(s.features, s.recipe.layers, s.graph) for s in task.samples(split)]
             metrics[split] = {name: list(v) for name, v in metrics_with_intervals(outputs, task, split).items()}
             designs[split] = of_designs(outputs, task, split)
     samples = task.samples("train")
     return {
         "task": task.describe(),
         "tools": dict(samples[0].tools),
-        "space": space_of(model.task).name,
+        "space": space_of(model.task, model.graph).name,
         "parameters": sum(p.numel() for p in model.networks[0].parameters()),
         "networks": len(model.networks),
         "recipe": dict(recipe),

@@ -39,6 +39,12 @@ def search(
     store: Annotated[
         str | None, typer.Option(help="Keep the search in this file; an existing one is continued.")
     ] = None,
+    graph: Annotated[
+        bool | None,
+        typer.Option(
+            "--graph/--no-graph", help="Messages through nets as an operation; by default if the data has nets."
+        ),
+    ] = None,
 ) -> None:
     """Search a routability predictor, train the best in full and write it as a model."""
     from eda.development import Budget, develop
@@ -47,8 +53,11 @@ def search(
     space_of(task)  # raises before data is read
     budget = Budget(architectures, epochs, folds=folds, again=again, full_epochs=full_epochs, full_repeats=networks)
     dataset = _dataset(data)
-    model, _ = develop(task, dataset, strategy=strategy, budget=budget, seed=seed, store=store, progress=print)
-    _finish(model, task, dataset, {"strategy": strategy, "seed": seed, **vars(budget)}, out)
+    if graph and not dataset.graphs:
+        raise GraphnasError("the data set has samples without their cells and nets; search with --no-graph")
+    options: dict[str, Any] = {"strategy": strategy, "seed": seed, "graph": dataset.graphs if graph is None else graph}
+    model, _ = develop(task, dataset, budget=budget, store=store, progress=print, **options)
+    _finish(model, task, dataset, {**options, **vars(budget)}, out)
 
 
 def train(
@@ -69,7 +78,7 @@ def train(
         raise GraphnasError(f"{model} is a model of {known.task}, not of {task}")
     dataset = _dataset(data)
     budget = Budget(full_epochs=full_epochs, full_repeats=networks, full_channels=known.channels)
-    made = fit(task, task_of(task, dataset), known.architecture, budget, seed)
+    made = fit(task, task_of(task, dataset, graph=known.graph), known.architecture, budget, seed)
     _finish(made, task, dataset, {"architecture_of": model, "seed": seed, "epochs": full_epochs}, out)
 
 

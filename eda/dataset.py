@@ -127,6 +127,11 @@ class Dataset:
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
 
+    @property
+    def graphs(self) -> bool:
+        """Whether every sample carries its cells, nets and pins."""
+        return all(sample.graph is not None for sample in self.samples)
+
     def _check_shapes(self) -> None:
         names: set[str] = set()
         for sample in self.samples:

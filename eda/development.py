@@ -63,10 +63,13 @@ def task_of(name: str, dataset: Dataset, **settings: Any) -> RoutabilityTask:
     return _TASKS[name](dataset, **settings)
 
 
-def proxy(name: str, dataset: Dataset, budget: Budget, seed: int = 0) -> FoldTraining:
-    """The estimator of a search: short trainings of narrow networks, averaged over folds; the test part is not read."""
-    space, size = space_of(name), size_of(name, budget.channels)
-    tasks = [task_of(name, each) for each in folds(dataset, budget.folds, seed)]
+def proxy(name: str, dataset: Dataset, budget: Budget, seed: int = 0, graph: bool = False) -> FoldTraining:
+    """The estimator of a search: short trainings of narrow networks, averaged over folds; the test part is not read.
+
+    With ``graph``, of the space with messages through nets.
+    """
+    space, size = space_of(name, graph), size_of(name, budget.channels)
+    tasks = [task_of(name, each, graph=graph) for each in folds(dataset, budget.folds, seed)]
     return FoldTraining([TrainingEstimator(space, task, fidelity=Fidelity(budget.epochs, size=size)) for task in tasks])
 
 
@@ -80,6 +83,7 @@ def develop(
     seed: int = 0,
     batch: int = 5,
     store: str | None = None,
+    graph: bool | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[RoutabilityModel, list[dict[str, Any]]]:
     """Search, evaluate the finalists again, train the best in full, and return it with all trials.
@@ -93,11 +97,13 @@ def develop(
         budget: how much is trained.
         seed: of everything.
         store: file in which the search is kept, so that it can be resumed; None keeps it in memory.
+        graph: search the space with messages through nets; None does so where all samples carry their nets.
         progress: called with a line now and then.
     """
     budget = budget or Budget()
     say = progress or (lambda line: None)
-    space, estimator = space_of(name), proxy(name, dataset, budget)
+    graph = dataset.graphs if graph is None else graph
+    space, estimator = space_of(name, graph), proxy(name, dataset, budget, graph=graph)
     begin = time.monotonic()
     search = Search(
         space,
@@ -117,7 +123,7 @@ def develop(
     architecture, mean = chosen(trials, estimator, budget, seed)
     if budget.again:
         say(f"of the best {budget.finalists}, evaluated {budget.again} more times, the best has a mean of {mean:.4f}")
-    model = fit(name, task_of(name, dataset), architecture, budget, seed)
+    model = fit(name, task_of(name, dataset, graph=graph), architecture, budget, seed)
     trials.sort(key=lambda t: -t.score)
     return model, [
         {"number": t.number, "score": t.score, "decisions": list(space.encode(t.architecture))} for t in trials
@@ -143,17 +149,20 @@ def chosen(trials: Sequence[Trial], estimator: Estimator, budget: Budget, seed: 
 
 
 def fit(name: str, task: RoutabilityTask, architecture: Architecture, budget: Budget, seed: int) -> RoutabilityModel:
-    """Train an architecture in full, ``full_repeats`` networks; each keeps the epoch that validates best."""
+    """Train an architecture in full, ``full_repeats`` networks; each keeps the epoch that validates best.
+
+    The architecture is one of the space with messages through nets if the task gives networks the graph.
+    """
     recipe = Recipe(**{**_defaults(), **dict(task.recipe)})
     networks = []
     for number in range(budget.full_repeats):
         first, second = np.random.SeedSequence([seed, number, 7]).generate_state(2).tolist()
         with isolated(first, 1, torch.device("cpu")):
-            network = build(name, architecture, task.preparation.channels, budget.full_channels)
+            network = build(name, architecture, task.preparation.channels, budget.full_channels, task.graph)
         generator = torch.Generator().manual_seed(second)
         train(network, task, recipe, Fidelity(budget.full_epochs), generator)
         networks.append(network)
-    return RoutabilityModel(name, architecture, budget.full_channels, task.preparation, networks)
+    return RoutabilityModel(name, architecture, budget.full_channels, task.preparation, networks, graph=task.graph)
 
 
 def _defaults() -> dict[str, Any]:
@@ -163,7 +172,7 @@ def _defaults() -> dict[str, Any]:
 def evaluate(model: RoutabilityModel, task: RoutabilityTask, split: str) -> dict[str, float]:
     """The metrics of a model on a part of the task's data."""
     samples = task.samples(split)
-    return task.measure([model.outputs(s.features, s.recipe.layers) for s in samples], samples)
+    return task.measure([model.outputs(s.features, s.recipe.layers, s.graph) for s in samples], samples)
 
 
 def metrics_with_intervals(

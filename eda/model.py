@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from eda.net_graph import NetGraph
 from eda.preparation import Preparation, stacked
+from eda.tile_graph import EXTRA, joined, tile_graph
 from graphnas.architecture import Architecture
 from graphnas.compile import compile
 from graphnas.errors import GraphnasError, unknown
@@ -24,6 +26,7 @@ from graphnas.tasks.measure import evaluating
 from spaces import routability
 
 TASKS = {"nets": (routability.nets, "image"), "hotspots": (routability.hotspots, "map")}
+WITH_NETS = {"nets": routability.nets_graph, "hotspots": routability.hotspots_graph}
 SHIPPED = Path(__file__).parent / "data"
 MAX_BYTES = 1 << 28
 _FORMAT = 1
@@ -33,21 +36,21 @@ _MAX_CHANNELS = 1024
 _MAX_NETWORKS = 64
 
 
-def space_of(task: str) -> Space:
-    """The space of a task, "nets" or "hotspots".
+def space_of(task: str, graph: bool = False) -> Space:
+    """The space of a task, "nets" or "hotspots"; with ``graph`` the one whose operations may read the nets of a placement.
 
     Raises:
         GraphnasError: another name.
     """
     if task not in TASKS:
         raise unknown("routability task", task, TASKS)
-    return TASKS[task][0]()
+    return WITH_NETS[task]() if graph else TASKS[task][0]()
 
 
-def build(task: str, architecture: Architecture, inputs: int, channels: int) -> nn.Module:
-    """A network of an architecture, with weights from torch's default generator."""
-    signature = Signature(TASKS[task][1], (inputs, _SIDE, _SIDE), 1)
-    return compile(space_of(task).network(architecture, signature, **size_of(task, channels)))
+def build(task: str, architecture: Architecture, inputs: int, channels: int, graph: bool = False) -> nn.Module:
+    """A network of an architecture, with weights from torch's default generator; with ``graph`` it takes the graph of a placement too."""
+    signature = Signature(TASKS[task][1], (inputs, _SIDE, _SIDE), 1, extra=EXTRA if graph else ())
+    return compile(space_of(task, graph).network(architecture, signature, **size_of(task, channels)))
 
 
 def size_of(task: str, channels: int) -> dict[str, int]:
@@ -66,6 +69,7 @@ class RoutabilityModel:
         preparation: what is done to feature maps.
         networks: trained, at least one.
         card: what a user must know, as JSON values: data, recipe, metrics, limits.
+        graph: the space is that with messages through nets, and the networks read the graph of a placement after its maps.
     """
 
     task: str
@@ -74,36 +78,54 @@ class RoutabilityModel:
     preparation: Preparation
     networks: Sequence[nn.Module]
     card: Mapping[str, Any] = field(default_factory=dict)
+    graph: bool = False
 
-    def outputs(self, features: NDArray[np.float32], layers: int) -> NDArray[np.float64]:
-        """The mean output of the networks for maps ``[maps, ny, nx]``: ``[1]`` (nets) or logits ``[1, ny, nx]``."""
+    def outputs(self, features: NDArray[np.float32], layers: int, graph: NetGraph | None = None) -> NDArray[np.float64]:
+        """The mean output of the networks for maps ``[maps, ny, nx]``: ``[1]`` (nets) or logits ``[1, ny, nx]``.
+
+        Args:
+            features: the maps.
+            layers: routing layers.
+            graph: of the placement, on the tiles of the maps (``eda.net_graph``); models without nets do not read it.
+
+        Raises:
+            GraphnasError: a model that reads nets is given none.
+        """
         height, width = features.shape[1:]
         x = torch.from_numpy(stacked([self.preparation(features, layers)], _MULTIPLE))
+        more: tuple[torch.Tensor, ...] = ()
+        if self.graph:
+            if graph is None:
+                raise GraphnasError(f"this model of {self.task} reads the nets of a placement; give its graph too")
+            more = joined([tile_graph(graph, (height, width))], (x.shape[2], x.shape[3]))
         made = []
         for network in self.networks:
             with evaluating(network):
-                said = network(x)[0].double().numpy()
+                said = network(x, *more)[0].double().numpy()
             made.append(said[..., :height, :width] if self.task == "hotspots" else said)
         return np.asarray(np.mean(made, axis=0))
 
-    def rate(self, features: NDArray[np.float32], layers: int) -> float:
-        """The expected share of violated nets, in [0, 1] ("nets" models)."""
+    def rate(self, features: NDArray[np.float32], layers: int, graph: NetGraph | None = None) -> float:
+        """The expected share of violated nets, in [0, 1] ("nets" models); arguments as those of ``outputs``."""
         if self.task != "nets":
             raise GraphnasError(f"this is a model of {self.task}; the rate of violated nets needs a model of nets")
-        return float(np.clip(self.outputs(features, layers)[0], 0, 1) ** 2)
+        return float(np.clip(self.outputs(features, layers, graph)[0], 0, 1) ** 2)
 
-    def hotspots(self, features: NDArray[np.float32], layers: int) -> NDArray[np.float64]:
-        """For every tile the probability of a violation, ``[ny, nx]`` ("hotspots" models)."""
+    def hotspots(
+        self, features: NDArray[np.float32], layers: int, graph: NetGraph | None = None
+    ) -> NDArray[np.float64]:
+        """For every tile the probability of a violation, ``[ny, nx]`` ("hotspots" models); arguments as those of ``outputs``."""
         if self.task != "hotspots":
             raise GraphnasError(f"this is a model of {self.task}; a map of hotspots needs a model of hotspots")
-        return np.asarray(1 / (1 + np.exp(-self.outputs(features, layers)[0])))
+        return np.asarray(1 / (1 + np.exp(-self.outputs(features, layers, graph)[0])))
 
     def save(self, path: str | Path) -> Path:
         """Write the model as one npz file without pickle, whole or not at all."""
         meta = {
             "format": _FORMAT,
             "task": self.task,
-            "decisions": list(space_of(self.task).encode(self.architecture)),
+            "graph": self.graph,
+            "decisions": list(space_of(self.task, self.graph).encode(self.architecture)),
             "channels": self.channels,
             "preparation": self.preparation.describe(),
             "networks": len(self.networks),
@@ -146,12 +168,15 @@ class RoutabilityModel:
         task, channels, count = str(meta["task"]), int(meta["channels"]), int(meta["networks"])
         if not (1 <= channels <= _MAX_CHANNELS and 1 <= count <= _MAX_NETWORKS):
             raise ValueError("its sizes are out of range")
-        architecture = space_of(task).decode([int(d) for d in meta["decisions"]])
+        graph = meta.get("graph", False)  # files of earlier versions do not say
+        if not isinstance(graph, bool):
+            raise ValueError("whether it reads nets must be true or false")
+        architecture = space_of(task, graph).decode([int(d) for d in meta["decisions"]])
         preparation = Preparation.from_json(meta["preparation"])
         networks = []
         for number in range(count):
             with torch.random.fork_rng(devices=[]):
-                network = build(task, architecture, preparation.channels, channels)
+                network = build(task, architecture, preparation.channels, channels, graph)
             state = {}
             for name, tensor in network.state_dict().items():
                 stored = arrays[f"weights.{name}"]
@@ -160,4 +185,4 @@ class RoutabilityModel:
                 state[name] = torch.from_numpy(np.array(stored[number])).to(tensor.dtype)
             network.load_state_dict(state)
             networks.append(network.eval())
-        return cls(task, architecture, channels, preparation, networks, meta["card"])
+        return cls(task, architecture, channels, preparation, networks, meta["card"], graph)

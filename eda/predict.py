@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from eda.features import FEATURES, Maps, feature_maps
 from eda.grid import tile_grid
 from eda.model import RoutabilityModel
+from eda.net_graph import net_graph
 from eda.placement import Placement
 from eda.technology import Technology
 from graphnas.errors import GraphnasError
@@ -81,7 +82,8 @@ def predict(
         layers: routing layers; by default those with tracks.
 
     Raises:
-        GraphnasError: no model, two models of tiles of different sizes, no rows, or maps that a model does not know.
+        GraphnasError: no model, two models of tiles of different sizes, no rows, maps that a model does not know, or for a
+            model that reads nets unplaced cells or more than a graph can hold (``eda.net_graph``).
     """
     models = [model for model in (nets, hotspots) if model is not None]
     if not models:
@@ -104,7 +106,9 @@ def predict(
     if 0 < most < len(placement.cells):
         notes.append(f"{len(placement.cells):,} cells; no training placement has more than {most:,}")
     names = tuple(dict.fromkeys(name for model in models for name in model.preparation.maps))
-    found = feature_maps(placement, technology, tile_grid(placement, height, "rows"), names)
+    grid = tile_grid(placement, height, "rows")
+    found = feature_maps(placement, technology, grid, names)
+    graph = net_graph(placement, technology, grid) if any(model.graph for model in models) else None
     scale = np.array([height / tile if FEATURES[name].unit == "1/um" else 1.0 for name in names])
     maps = replace(found, values=found.values * scale[:, None, None])
 
@@ -116,9 +120,9 @@ def predict(
         nets=len(placement.nets),
         layers=told,
         tile=height,
-        rate=None if nets is None else nets.rate(read(nets), told),
+        rate=None if nets is None else nets.rate(read(nets), told, graph),
         maps=maps,
-        hotspots=None if hotspots is None else hotspots.hotspots(read(hotspots), told),
+        hotspots=None if hotspots is None else hotspots.hotspots(read(hotspots), told, graph),
         notes=tuple(notes),
     )
 

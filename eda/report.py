@@ -59,7 +59,7 @@ def _effort(model: RoutabilityModel) -> dict[str, int]:
 
 def _section(model: RoutabilityModel, task: RoutabilityTask, split: str) -> Iterator[str]:
     samples = task.samples(split)
-    said = [model.outputs(s.features, s.recipe.layers) for s in samples]
+    said = [model.outputs(s.features, s.recipe.layers, s.graph) for s in samples]
     rows: dict[str, dict[str, Interval]] = {"this model": metrics_with_intervals(said, task, split)}
     if model.task == "nets":
         for name, baseline in NETS.items():

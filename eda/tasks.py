@@ -16,7 +16,7 @@ from torch.nn import functional
 from eda.dataset import PARTS, Dataset, Sample
 from eda.metrics import hotspot_metrics, nets_metrics
 from eda.preparation import Preparation, stacked
-from eda.tile_graph import TileGraph, joined, tile_graph
+from eda.tile_graph import EXTRA, TileGraph, joined, tile_graph
 from graphnas.errors import GraphnasError, unknown
 from graphnas.tasks.base import Batch, Metric, Signature, Task
 from graphnas.tasks.measure import device_of, evaluating
@@ -86,8 +86,14 @@ class RoutabilityTask(Task):
                 raise GraphnasError(f"the data set has no samples in its {part} part")
         self._inputs = {p: [self.preparation.of_sample(s) for s in some] for p, some in self._samples.items()}
         self._graphs = {p: [_graph(s) for s in some] for p, some in self._samples.items()} if graph else None
-        self.signature = Signature(self._kind, (self.preparation.channels, _SIDE, _SIDE), 1)
+        shape = self.preparation.channels, _SIDE, _SIDE
+        self.signature = Signature(self._kind, shape, 1, extra=EXTRA if graph else ())
         self._order = np.random.default_rng([seed, 1]).permutation(len(self._samples["train"]))
+
+    @property
+    def graph(self) -> bool:
+        """Whether networks are given the graph of cells, nets and tiles."""
+        return self._graphs is not None
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -192,7 +198,7 @@ class RoutabilityTask(Task):
             "batch_size": self.batch_size,
             "multiple": self.multiple,
             "mirror": self.mirror,
-            "graph": self._graphs is not None,
+            "graph": self.graph,
             "seed": self.seed,
         }
 

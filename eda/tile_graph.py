@@ -11,11 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eda.net_graph import UNIT, NetGraph
+from graphnas.tasks.base import Extra
 
 Index = NDArray[np.int64]
 Floats = NDArray[np.float32]
 CELL_FEATURES = 3
 NET_FEATURES = 4
+EXTRA = (
+    Extra("cells", (2_000, CELL_FEATURES)),
+    Extra("nets", (1_900, NET_FEATURES)),
+    Extra("pins", (2, 6_200), ("cells", "nets")),
+    Extra("places", (2_000,), ("x",)),
+    Extra("covers", (2, 22_500), ("nets", "x")),
+)
+"""What ``joined`` returns, as a Signature announces it; the sizes are usual for 32 x 32 tiles of the data set of the package."""
 _LEAST = 0.1
 """Width or height of a net's box in tiles below which it is not told apart."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphnas.architecture import INPUT, OUTPUT, Architecture, Node
+from graphnas.architecture import INPUT, OUTPUT, Architecture, Node, node
 from graphnas.compile import compile
 from graphnas.errors import GraphnasError
 from graphnas.files import replacing
@@ -69,17 +69,22 @@ def latency(
 
 
 def example_inputs(network: Architecture, batch: int = 1, seed: int = 0) -> list[Tensor]:
-    """Random inputs of the network's shapes: normal features, uniform edge lists and tokens (without the token 0)."""
+    """Random inputs of the network's shapes: normal features, uniform edge lists, indices and tokens (without the token 0)."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
     shapes = {n.get("name", f"input_{i}"): n.get("shape") for i, n in enumerate(network.nodes) if n.op == INPUT}
     tokens = {n.get("name"): n.get("tokens") for n in network.nodes if n.op == INPUT and n.get("tokens")}
+    points = {n.get("name"): n.get("points_to") for n in network.nodes if n.op == INPUT and n.get("points_to")}
     nodes = next((shape[0] for shape in shapes.values() if len(shape) == 2), 1)
     result = []
     for name, shape in shapes.items():
         if name == "edge_index":
             result.append(torch.randint(nodes, shape, generator=generator))
+        elif name in points:
+            most = [batch * math.prod(shapes[of][1:]) if of == "x" else shapes[of][0] for of in points[name]]
+            rows = torch.stack([torch.randint(count, shape[-1:], generator=generator) for count in most])
+            result.append(rows if len(shape) == 2 else rows[0])
         elif name in tokens:
             result.append(torch.randint(1, tokens[name], (batch, *shape), generator=generator))
         else:
@@ -192,10 +197,13 @@ class LatencyTable:
 def _single(n: Node, inputs: Sequence[Shape]) -> Architecture:
     """A network of one node, with inputs of these shapes."""
     get(n.op)
-    names = ["x", "edge_index"] if len(inputs) == 2 and inputs[1][0] == 2 and len(inputs[0]) == 2 else None
-    nodes = [
-        Node(INPUT, (), (("name", names[i] if names else f"x{i}"), ("shape", shape))) for i, shape in enumerate(inputs)
-    ]
+    names = [f"x{i}" for i in range(len(inputs))]
+    points: dict[int, tuple[str, ...]] = {}
+    if len(inputs) == 2 and inputs[1][0] == 2 and len(inputs[0]) == 2:
+        names = ["x", "edge_index"]
+    elif [len(shape) for shape in inputs] == [3, 2, 2] and inputs[2][0] == 2:  # a map, nets, and which net covers what
+        names, points = ["x", "nets", "covers"], {2: ("nets", "x")}
+    nodes = [node(INPUT, name=names[i], shape=s, points_to=points.get(i, ())) for i, s in enumerate(inputs)]
     params = tuple(pair for pair in n.params if pair[0] != "name")
     nodes.append(Node(n.op, tuple(range(len(inputs))), params))
     return Architecture([*nodes, Node(OUTPUT, (len(inputs),))])

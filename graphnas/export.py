@@ -18,7 +18,9 @@ from graphnas.ops.recurrent import Cell
 _OWN = (
     "graphnas.ops.modules",
     "graphnas.ops.graph_attention",
+    "graphnas.ops.map_modules",
     "graphnas.ops.mobile_modules",
+    "graphnas.ops.net_modules",
     "graphnas.ops.sequence_modules",
     "graphnas.ops.recurrent_modules",
 )
@@ -109,8 +111,11 @@ def export_onnx(network: Architecture, path: str | Path, module: GraphModule | N
         the largest absolute difference between the two outputs.
 
     Raises:
-        GraphnasError: the ONNX packages are missing, a layer cannot be exported, or the outputs differ.
+        GraphnasError: the ONNX packages are missing, a layer cannot be exported, the outputs differ, or the network takes the
+            nets of placements, whose numbers an ONNX file would fix.
     """
+    if any(n.get("points_to") for n in network.nodes if n.op == INPUT):
+        raise GraphnasError("an ONNX file would fix the number of cells and nets of a placement; export it as Python")
     try:
         import onnxruntime
         import onnxscript  # noqa: F401

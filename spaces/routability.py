@@ -6,7 +6,8 @@ edge from an earlier to a later vertex may be there or not (together they are th
 vertex is summed, what feeds the result is joined and mixed by a 1x1 convolution. The paper names the candidate operations (regular,
 atrous and mixed depth-wise convolutions) and the parts that stay (stem, pooling between stages, head); sizes and details are
 ours. Two spaces share the stages: ``routability_nets`` ends in one number, ``routability_hotspots`` in a map at the resolution of the
-input, by way of two decoder levels that any earlier stage may feed.
+input, by way of two decoder levels that any earlier stage may feed. ``routability_nets_graph`` and ``routability_hotspots_graph``
+have one operation more, messages through nets (ours, after LHNN), for tasks that give networks the nets of placements.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from graphnas.canonical import Semantics
 from graphnas.oneshot.opened import OPEN
 from graphnas.space import Choice, Decisions, Pick, Relaxed, Space
 from graphnas.tasks.base import Signature
-from spaces.routability_network import build
+from spaces.routability_network import NET_MESSAGE, build
 from spaces.routability_supernet import inherited, open_network
 
 STAGES = 3
 VERTICES = 4
 OPS = ("conv3", "conv5", "atrous2", "atrous4", "mixed", "max_pool", "identity")
+GRAPH_OPS = (*OPS, NET_MESSAGE)
 SEMANTICS = Semantics(identity_ops=frozenset({"identity"}), merge_ops=frozenset({"sum", "concat"}))
 SIZE = {"channels": 16}
 NETS_SIZE = {**SIZE, "inside": 0}
@@ -41,7 +43,20 @@ def hotspots() -> Space:
     return _space("routability_hotspots", "map", decoder=True)
 
 
-def _space(name: str, kind: str, decoder: bool) -> Space:
+@lru_cache(maxsize=1)
+def nets_graph() -> Space:
+    """As ``nets``, with messages through nets as a further operation."""
+    return _space("routability_nets_graph", "image", decoder=False, graph=True)
+
+
+@lru_cache(maxsize=1)
+def hotspots_graph() -> Space:
+    """As ``hotspots``, with messages through nets as a further operation."""
+    return _space("routability_hotspots_graph", "map", decoder=True, graph=True)
+
+
+def _space(name: str, kind: str, decoder: bool, graph: bool = False) -> Space:
+    options = GRAPH_OPS if graph else OPS
     nodes: list[Node] = [node("input")]
     edges: list[Choice] = []
     ops: list[Choice] = []
@@ -62,7 +77,7 @@ def _space(name: str, kind: str, decoder: bool) -> Space:
                 into.append(edges[-1].at(None, value[u]))
             if v <= VERTICES:
                 nodes.append(node("sum", into))
-                ops.append(Choice(f"stage{stage + 1}.op{v}", OPS, "op"))
+                ops.append(Choice(f"stage{stage + 1}.op{v}", options, "op"))
                 nodes.append(node(ops[-1], (len(nodes) - 1,), stage=stage + 1))
             else:
                 nodes.append(node("concat", into))
@@ -90,13 +105,14 @@ def _space(name: str, kind: str, decoder: bool) -> Space:
         nodes,
         semantics=SEMANTICS,
         valid=_Rule(guides),
-        count=connected_stages() ** STAGES * len(OPS) ** len(ops) * 2 ** len(links),
+        count=connected_stages() ** STAGES * len(options) ** len(ops) * 2 ** len(links),
         order=[*edges, *ops, *links],
         network=_network,
         size=SIZE if decoder else NETS_SIZE,
         accepts=(kind,),
-        relaxed=partial(_relaxed, decoder),
-        description=f"three stages with searchable edges for routability ({'hotspot map' if decoder else 'violated nets'})",
+        relaxed=partial(_relaxed, decoder, graph),
+        description=f"three stages with searchable edges for routability ({'hotspot map' if decoder else 'violated nets'}"
+        f"{'; messages through nets' if graph else ''})",
     )
 
 
@@ -106,10 +122,11 @@ def _network(architecture: Architecture, signature: Signature, **size: int) -> A
     return make(architecture, signature, **size)
 
 
-def _relaxed(decoder: bool) -> Relaxed:
+def _relaxed(decoder: bool, graph: bool) -> Relaxed:
     """The space itself: a supernet holds all edges with their weights."""
-    find = hotspots if decoder else nets
-    return Relaxed(find(), _same, _same, inherit=partial(inherited, find, OPS))
+    find = {(False, False): nets, (True, False): hotspots, (False, True): nets_graph, (True, True): hotspots_graph}
+    found = find[decoder, graph]
+    return Relaxed(found(), _same, _same, inherit=partial(inherited, found, GRAPH_OPS if graph else OPS))
 
 
 def _same(architecture: Architecture) -> Architecture:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from graphnas.architecture import INPUT, OUTPUT, Architecture, Node
+from graphnas.errors import GraphnasError
 from graphnas.tasks.base import Signature
 from spaces.nasbench101 import prune
 from spaces.skeletons import Builder
@@ -15,6 +17,7 @@ CONVOLUTIONS: dict[str, dict[str, Any]] = {
     "atrous2": {"kernel": 3, "dilation": 2},
     "atrous4": {"kernel": 3, "dilation": 4},
 }
+NET_MESSAGE = "net_message"
 
 
 def build(architecture: Architecture, signature: Signature, *, channels: int, inside: int = 0) -> Architecture:
@@ -22,17 +25,20 @@ def build(architecture: Architecture, signature: Signature, *, channels: int, in
 
     The head is global average pooling and a linear map for images, and a 1x1 convolution for maps. With ``inside`` 1, the
     average is over the pixels that the last channel of the input marks with 1 (dies of different sizes in a batch). What
-    cannot affect the result is left out.
+    cannot affect the result is left out, but for inputs: all that the signature names are arguments, so that one batch fits every network.
+
+    Raises:
+        GraphnasError: an operation on nets, which the signature does not have.
     """
     b = Builder()
+    given = arguments(b, signature)
     index: list[int] = []
     for i, n in enumerate(prune(architecture).nodes):
         inputs = [index[j] for j in n.inputs]
         stage = n.get("stage")
         width = channels * 2 ** (stage - 1) if stage else channels
         if n.op == INPUT:
-            x = b.add(INPUT, name="x", shape=signature.input)
-            index.append(b.add("map_conv", [x], kernel=5, channels=channels, name="stem"))
+            index.append(b.add("map_conv", [given["x"]], kernel=5, channels=channels, name="stem"))
         elif n.op == OUTPUT:
             return b.finish(inputs[0])
         elif n.op in ("sum", "concat"):
@@ -48,12 +54,36 @@ def build(architecture: Architecture, signature: Signature, *, channels: int, in
             index.append(fit(b, inputs[0], n.get("source"), stage, f"node{i}.fit"))
         elif n.op == "score":
             index.append(head(b, inputs[0], signature, bool(inside)))
+        elif n.op == NET_MESSAGE:
+            read = [*inputs, *nets_of(given)]
+            index.append(b.add(n.op, read, factor=2 ** (stage - 1), name=f"node{i}.{n.op}"))
         elif n.op in CONVOLUTIONS:
             index.append(b.add("map_conv", inputs, **CONVOLUTIONS[n.op], name=f"node{i}.{n.op}"))
         else:
             op = {"mixed": "mixed_depthwise", "max_pool": "maxpool3x3"}.get(n.op, n.op)
             index.append(b.add(op, inputs, name=f"node{i}.{n.op}"))
     raise AssertionError("a valid architecture has an output")
+
+
+def arguments(b: Builder, signature: Signature) -> dict[str, int]:
+    """The arguments of the network by name: the map ``x`` first, then what else the signature names."""
+    made = {"x": b.add(INPUT, name="x", shape=signature.input)}
+    for name, shape, points_to in signature.extra:
+        made[name] = b.add(INPUT, name=name, shape=shape, points_to=points_to)
+    return made
+
+
+def nets_of(given: Mapping[str, int]) -> list[int]:
+    """The arguments that tell the nets and what they cover.
+
+    Raises:
+        GraphnasError: there are none.
+    """
+    if "nets" not in given or "covers" not in given:
+        raise GraphnasError(
+            f"the operation {NET_MESSAGE} needs the nets of placements, which this task does not give; make the task with graph=True"
+        )
+    return [given["nets"], given["covers"]]
 
 
 def kernel_of(n: Node) -> int:

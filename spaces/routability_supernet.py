@@ -12,14 +12,14 @@ network, whose joins have the columns of what is there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graphnas.architecture import INPUT, OUTPUT, Architecture, Node, Params, freeze
 from graphnas.oneshot.opened import OPEN
 from graphnas.space import Space
 from graphnas.tasks.base import Signature
 from spaces.nasbench101 import prune
-from spaces.routability_network import CONVOLUTIONS, fit, head, kernel_of
+from spaces.routability_network import CONVOLUTIONS, NET_MESSAGE, arguments, fit, head, kernel_of, nets_of
 from spaces.skeletons import Builder
 
 if TYPE_CHECKING:
@@ -84,14 +84,14 @@ class OpenNetwork:
 def open_network(architecture: Architecture, signature: Signature, *, channels: int, inside: int = 0) -> Architecture:
     """The supernet's network; arguments as those of ``spaces.routability_network.build``."""
     b = Builder()
+    given = arguments(b, signature)
     made = OpenNetwork(b, architecture, channels)
     for i, n in enumerate(architecture.nodes):
         template = _template(n)
         name = f"place{i}"
         reached: int | None = None
         if n.op == INPUT:
-            x = b.add(INPUT, name="x", shape=signature.input)
-            value = b.add("map_conv", [x], kernel=5, channels=channels, name="stem")
+            value = b.add("map_conv", [given["x"]], kernel=5, channels=channels, name="stem")
         elif n.op == OUTPUT:
             return b.finish(made.value[n.inputs[0]])
         elif template == "sum":
@@ -113,8 +113,10 @@ def open_network(architecture: Architecture, signature: Signature, *, channels: 
         elif template == "score":
             value = head(b, made.value[n.inputs[0]], signature, bool(inside))
         else:
-            options = [_option(op) for op, _ in n.get("options")]
-            value = b.add("mixed", [made.value[n.inputs[0]]], options=options, rows=n.get("rows"), name=name)
+            with_nets = any(op == NET_MESSAGE for op, _ in n.get("options"))
+            options = [_option(op, dict(params), with_nets) for op, params in n.get("options")]
+            read = [made.value[n.inputs[0]], *(nets_of(given) if with_nets else ())]
+            value = b.add("mixed", read, options=options, rows=n.get("rows"), name=name)
             reached = made.reached[n.inputs[0]]
         made.value[i], made.reached[i] = value, reached
     raise AssertionError("a template has an output")
@@ -127,10 +129,14 @@ def _template(n: Node) -> str:
     return str(n.get("options")[0][0]) if not n.get("rows") else OPEN
 
 
-def _option(op: str) -> tuple[str, Params]:
+def _option(op: str, params: Mapping[str, Any], with_nets: bool) -> tuple[str, Params]:
+    """The operation of a network for one of the space; beside messages of nets, others say that they read the map alone."""
+    if op == NET_MESSAGE:
+        return op, freeze({"factor": 2 ** (params["stage"] - 1)})
+    alone = {"reads": 1} if with_nets else {}
     if op in CONVOLUTIONS:
-        return "map_conv", freeze(CONVOLUTIONS[op])
-    return {"mixed": "mixed_depthwise", "max_pool": "maxpool3x3"}.get(op, op), ()
+        return "map_conv", freeze({**CONVOLUTIONS[op], **alone})
+    return {"mixed": "mixed_depthwise", "max_pool": "maxpool3x3"}.get(op, op), freeze(alone)
 
 
 def inherited(

@@ -170,7 +170,7 @@ def _pass(
     carried: tuple[Tensor, ...] = ()
     for batch in experience(generator, share):
         if recipe.cutout and task.signature.kind == "image":
-            batch = batch._replace(inputs=(cutout(batch.inputs[0], recipe.cutout, generator),))
+            batch = batch._replace(inputs=(cutout(batch.inputs[0], recipe.cutout, generator), *batch.inputs[1:]))
         batch = batch.to(device)
         output = network(*batch.inputs[: len(batch.inputs) - len(carried)], *carried)
         loss, carried = task.loss(output, batch), task.carried(output)

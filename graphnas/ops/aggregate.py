@@ -55,6 +55,25 @@ class _Product(Function):
         return product(ctx.matrix.transposed, grad), None
 
 
+def transposed_product(matrix: SparseMatrix, x: Tensor) -> Tensor:
+    """``matrix^T @ x`` for ``x [rows, F]``: ``[columns, F]``; differentiable in x."""
+    return apply(_TransposedProduct, x, matrix)
+
+
+class _TransposedProduct(Function):
+    @staticmethod
+    def forward(x: Tensor, matrix: SparseMatrix) -> Tensor:
+        return _times(matrix.transposed.csr(x.dtype), x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.matrix = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return product(ctx.matrix, grad), None
+
+
 def weighted_product(pattern: Pattern, values: Tensor, x: Tensor) -> Tensor:
     """One product a head: ``values [H, entries]`` and ``x [H, columns, C]`` give ``[H, rows, C]``.
 

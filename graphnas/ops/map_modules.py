@@ -1,4 +1,4 @@
-"""Modules of the operations on maps."""
+"""Modules of the operations on maps. Each class needs PyTorch only: an exported network carries its source text."""
 
 from __future__ import annotations
 
@@ -6,22 +6,19 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-
-from graphnas.ops.maps import split
 
 
 class MixedDepthwise(nn.Module):
     """Depth-wise convolutions, each group of channels with a kernel of its own (Tan and Le, BMVC 2019).
 
     Args:
-        channels: of input and output ``[B, channels, H, W]``.
-        kernels: odd sizes, one for each group.
+        channels: of input and output ``[B, channels, H, W]``; one for each kernel at least.
+        kernels: odd sizes, one for each group; the first groups are larger where channels are left over.
     """
 
     def __init__(self, channels: int, kernels: Sequence[int]) -> None:
         super().__init__()
-        self.sizes = split(channels, len(kernels))
+        self.sizes = [channels // len(kernels) + (i < channels % len(kernels)) for i in range(len(kernels))]
         self.parts = nn.ModuleList(
             nn.Conv2d(size, size, kernel, padding=kernel // 2, groups=size, bias=False)
             for size, kernel in zip(self.sizes, kernels, strict=True)
@@ -42,5 +39,5 @@ class InsideAverage(nn.Module):
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:
         """``[B, C]`` of x ``[B, C, h, w]`` and maps ``[B, D, k h, k w]``, whose last channel is 1 inside and 0 outside."""
         step = maps.shape[2] // x.shape[2], maps.shape[3] // x.shape[3]
-        weight = functional.avg_pool2d(maps[:, -1:], step)
+        weight = nn.functional.avg_pool2d(maps[:, -1:], step)
         return (x * weight).sum((2, 3)) / weight.sum((2, 3)).clamp(min=1e-6)

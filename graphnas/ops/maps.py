@@ -1,4 +1,4 @@
-"""Operations of networks that predict a map: dilated and mixed depth-wise convolutions, and up-sampling.
+"""Operations of networks that predict a map: dilated and mixed depth-wise convolutions, messages through nets, up-sampling.
 
 The candidates of Chang et al. (ICCAD 2021) are regular, atrous and mixed depth-wise convolutions. All keep height and width,
 and end in batch normalisation and ReLU.
@@ -17,6 +17,8 @@ from graphnas.ops.registry import layer_op
 Params = Mapping[str, Any]
 Shapes = Sequence[Shape]
 KERNELS = (3, 5, 7)
+WIDEST = 32
+"""Features of a message to or from a net, unless it says otherwise."""
 
 
 @layer_op("map_conv")
@@ -44,6 +46,29 @@ def mixed_depthwise(params: Params, inputs: Shapes) -> Layer:
         layer("graphnas.ops.map_modules.MixedDepthwise", channels=channels, kernels=KERNELS),
         map_conv({"kernel": 1, "channels": params.get("channels", channels)}, inputs),
     )
+
+
+@layer_op("net_message")
+def net_message(params: Params, inputs: Shapes) -> Layer:
+    """Messages from tiles to the nets that cover them and back, mixed with the map; see ``net_modules.NetMessage``.
+
+    Reads a map, the features of nets ``[m, F]`` and what they cover ``[2, e]`` in tiles ``factor`` times finer than the map's pixels.
+    ``channels`` outputs; messages have as many features as the map has channels, at most 32.
+    """
+    if len(inputs) != 3:
+        raise GraphnasError(
+            "it reads a map, the features of nets and which tiles they cover; build it for a task with nets"
+        )
+    channels = inputs[0][0]
+    arguments = {
+        "channels": channels,
+        "out": params.get("channels", channels),
+        "features": inputs[1][1],
+        "width": params.get("width", min(channels, WIDEST)),
+        "factor": params.get("factor", 1),
+    }
+    made = layer("graphnas.ops.net_modules.NetMessage", **arguments)
+    return made.built_by("graphnas.ops.net_aggregate.FastNetMessage")
 
 
 @layer_op("map_upsample")
@@ -90,6 +115,15 @@ def _mixed_cost(arguments: Mapping[str, Any], inputs: Shapes) -> Cost:
     return Cost(weights, weights * height * width)
 
 
+def _message_cost(arguments: Mapping[str, Any], inputs: Shapes) -> Cost:
+    (channels, height, width), (nets, features), (_, pairs) = inputs
+    inner, out, tiles = arguments["width"], arguments["out"], height * width
+    sending, own, mixing = (channels + 1) * inner, (inner + features + 1) * inner, (channels + 2 * inner) * out
+    normalised = 2 * (2 * inner + out)
+    return Cost(sending + own + mixing + normalised, (sending + mixing) * tiles + own * nets + 2 * pairs * inner)
+
+
+rule("graphnas.ops.net_modules.NetMessage", lambda a, i: (a["out"], *i[0][1:]), _message_cost)
 rule("graphnas.ops.map_modules.MixedDepthwise", lambda a, i: i[0], _mixed_cost)
 rule("torch.nn.Upsample", lambda a, i: (i[0][0], *(int(size * a["scale_factor"]) for size in i[0][1:])))
 rule("graphnas.ops.map_modules.InsideAverage", lambda a, i: (i[0][0],))

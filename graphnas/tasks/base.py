@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test")
 
 
+class Extra(NamedTuple):
+    """A further input of a network, after ``x``: what describes all examples of a batch together, so without a batch axis.
+
+    Attributes:
+        name: of the argument.
+        shape: with usual sizes for one example, which only multiply-adds depend on.
+        points_to: of whole numbers, what those of each row number: rows of the input of that name, or all pixels of "x".
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    points_to: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Signature:
     """What a network must accept and return, as far as a Space needs to know to build one.
@@ -31,6 +45,7 @@ class Signature:
         outputs: number of classes, targets or (for links) features: the network returns ``[B, outputs]`` or
             ``[N, outputs]``.
         nodes, edges: size of the (largest) graph of a node task; multiply-adds depend on it.
+        extra: inputs after ``x`` that networks for an "image" or a "map" accept as well, whether they read them or not.
     """
 
     kind: str
@@ -38,6 +53,7 @@ class Signature:
     outputs: int
     nodes: int = 0
     edges: int = 0
+    extra: tuple[Extra, ...] = ()
 
 
 @dataclass(frozen=True)

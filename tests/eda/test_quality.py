@@ -42,7 +42,7 @@ def test_every_row_is_measured_once(bench: ModuleType) -> None:
 
 
 def test_rows_survive_a_kill_and_are_measured_again_after_a_change(bench: ModuleType, tmp_path: Path) -> None:
-    path, now = tmp_path / "rows.jsonl", bench.settings(bench.FULL)
+    path, now = tmp_path / "rows.jsonl", bench.settings(bench.FULL, "plain")
     row = {"task": "nets", "part": "plain", "method": "zero", "seed": 0, "settings": now, "test": {"tau": 0.0}}
     lines = [row, {**row, "seed": 1, "settings": {**now, "epochs": 99}}, {**row, "seed": 2}]
     path.write_text("\n".join(json.dumps(line) for line in lines) + '\n{"task": "ne')
