@@ -62,6 +62,7 @@ class Space:
             cells, head) around an architecture for a Task's signature; see ``graphnas.compile``.
         size: keyword arguments that ``network`` accepts, with their defaults (channels, cells, ...).
         accepts: the kinds of Task signature that ``network`` can serve.
+        reads: names of the inputs beside ``x`` that networks need (``Signature.extra``); None: they take none.
         recipe: fields of a training Recipe that suit these networks better than the default of the kind of task.
         count: the exact number of architectures where enumeration would be slow.
         order: the choices in the order of the decisions; by default the order of first appearance.
@@ -82,6 +83,7 @@ class Space:
         network: Callable[..., Architecture] | None = None,
         size: Mapping[str, float] | None = None,
         accepts: Sequence[str] = (),
+        reads: Sequence[str] | None = None,
         recipe: Mapping[str, Any] | None = None,
         count: int | None = None,
         order: Sequence[Choice] = (),
@@ -95,6 +97,7 @@ class Space:
         self.distinct = distinct
         self.description = description
         self.accepts = tuple(accepts)
+        self.reads = None if reads is None else tuple(reads)
         self.network_size = dict(size or {})
         self.recipe = dict(recipe or {})
         self._network = network
@@ -390,9 +393,27 @@ class Space:
             raise GraphnasError(
                 f"space {self.name!r} builds networks for {' or '.join(self.accepts)} tasks, not for {signature.kind!r}"
             )
+        self.check_inputs(signature)
         for name, value in size.items():
             self._check_size(name, value)
         return self._network(architecture, signature, **{**self.network_size, **size})
+
+    def check_inputs(self, signature: Any) -> None:
+        """Check that networks can take the inputs of a task of this signature, and find those that they need.
+
+        Raises:
+            GraphnasError: naming what is too much or missing.
+        """
+        given = [extra.name for extra in signature.extra]
+        missing = [name for name in self.reads or () if name not in given]
+        if missing:
+            raise GraphnasError(
+                f"space {self.name!r} builds networks that read {' and '.join(missing)} beside x, which the task does not give"
+            )
+        if given and self.reads is None:
+            raise GraphnasError(
+                f"space {self.name!r} builds networks that take x alone, but the task gives {', '.join(given)} too"
+            )
 
     def relaxed(self) -> Relaxed:
         """The space that a supernet holds, and the way there and back: by default the space itself."""

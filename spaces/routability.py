@@ -19,7 +19,7 @@ from graphnas.canonical import Semantics
 from graphnas.oneshot.opened import OPEN
 from graphnas.space import Choice, Decisions, Pick, Relaxed, Space
 from graphnas.tasks.base import Signature
-from spaces.routability_network import NET_MESSAGE, build
+from spaces.routability_network import NET_MESSAGE, NETS_INPUTS, build
 from spaces.routability_supernet import inherited, open_network
 
 STAGES = 3
@@ -110,6 +110,7 @@ def _space(name: str, kind: str, decoder: bool, graph: bool = False) -> Space:
         network=_network,
         size=SIZE if decoder else NETS_SIZE,
         accepts=(kind,),
+        reads=NETS_INPUTS if graph else (),
         relaxed=partial(_relaxed, decoder, graph),
         description=f"three stages with searchable edges for routability ({'hotspot map' if decoder else 'violated nets'}"
         f"{'; messages through nets' if graph else ''})",

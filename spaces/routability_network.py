@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from graphnas.architecture import INPUT, OUTPUT, Architecture, Node
-from graphnas.errors import GraphnasError
 from graphnas.tasks.base import Signature
 from spaces.nasbench101 import prune
 from spaces.skeletons import Builder
@@ -18,6 +16,8 @@ CONVOLUTIONS: dict[str, dict[str, Any]] = {
     "atrous4": {"kernel": 3, "dilation": 4},
 }
 NET_MESSAGE = "net_message"
+NETS_INPUTS = ("nets", "covers")
+"""What it reads beside the map."""
 
 
 def build(architecture: Architecture, signature: Signature, *, channels: int, inside: int = 0) -> Architecture:
@@ -26,9 +26,6 @@ def build(architecture: Architecture, signature: Signature, *, channels: int, in
     The head is global average pooling and a linear map for images, and a 1x1 convolution for maps. With ``inside`` 1, the
     average is over the pixels that the last channel of the input marks with 1 (dies of different sizes in a batch). What
     cannot affect the result is left out, but for inputs: all that the signature names are arguments, so that one batch fits every network.
-
-    Raises:
-        GraphnasError: an operation on nets, which the signature does not have.
     """
     b = Builder()
     given = arguments(b, signature)
@@ -55,7 +52,7 @@ def build(architecture: Architecture, signature: Signature, *, channels: int, in
         elif n.op == "score":
             index.append(head(b, inputs[0], signature, bool(inside)))
         elif n.op == NET_MESSAGE:
-            read = [*inputs, *nets_of(given)]
+            read = [*inputs, *(given[name] for name in NETS_INPUTS)]
             index.append(b.add(n.op, read, factor=2 ** (stage - 1), name=f"node{i}.{n.op}"))
         elif n.op in CONVOLUTIONS:
             index.append(b.add("map_conv", inputs, **CONVOLUTIONS[n.op], name=f"node{i}.{n.op}"))
@@ -71,19 +68,6 @@ def arguments(b: Builder, signature: Signature) -> dict[str, int]:
     for name, shape, points_to in signature.extra:
         made[name] = b.add(INPUT, name=name, shape=shape, points_to=points_to)
     return made
-
-
-def nets_of(given: Mapping[str, int]) -> list[int]:
-    """The arguments that tell the nets and what they cover.
-
-    Raises:
-        GraphnasError: there are none.
-    """
-    if "nets" not in given or "covers" not in given:
-        raise GraphnasError(
-            f"the operation {NET_MESSAGE} needs the nets of placements, which this task does not give; make the task with graph=True"
-        )
-    return [given["nets"], given["covers"]]
 
 
 def kernel_of(n: Node) -> int:

@@ -19,7 +19,7 @@ from graphnas.oneshot.opened import OPEN
 from graphnas.space import Space
 from graphnas.tasks.base import Signature
 from spaces.nasbench101 import prune
-from spaces.routability_network import CONVOLUTIONS, NET_MESSAGE, arguments, fit, head, kernel_of, nets_of
+from spaces.routability_network import CONVOLUTIONS, NET_MESSAGE, NETS_INPUTS, arguments, fit, head, kernel_of
 from spaces.skeletons import Builder
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def open_network(architecture: Architecture, signature: Signature, *, channels: 
         else:
             with_nets = any(op == NET_MESSAGE for op, _ in n.get("options"))
             options = [_option(op, dict(params), with_nets) for op, params in n.get("options")]
-            read = [made.value[n.inputs[0]], *(nets_of(given) if with_nets else ())]
+            read = [made.value[n.inputs[0]], *(given[each] for each in NETS_INPUTS if with_nets)]
             value = b.add("mixed", read, options=options, rows=n.get("rows"), name=name)
             reached = made.reached[n.inputs[0]]
         made.value[i], made.reached[i] = value, reached

@@ -76,6 +76,7 @@ class TrainingEstimator(Estimator):
                 f"builds networks for {' or '.join(space.accepts)} tasks" if space.accepts else "builds no networks"
             )
             raise GraphnasError(f"space {space.name!r} {builds}, but the task {task.name!r} is of kind {kind!r}")
+        space.check_inputs(task.signature)
         if repeats < 1 or threads < 1:
             raise GraphnasError(f"repeats ({repeats}) and threads ({threads}) must be at least 1")
         self.space = space

@@ -45,7 +45,7 @@ class Signature:
         outputs: number of classes, targets or (for links) features: the network returns ``[B, outputs]`` or
             ``[N, outputs]``.
         nodes, edges: size of the (largest) graph of a node task; multiply-adds depend on it.
-        extra: inputs after ``x`` that networks for an "image" or a "map" accept as well, whether they read them or not.
+        extra: inputs after ``x``. Networks of spaces that take such inputs have all of them as arguments, read or not.
     """
 
     kind: str

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from eda.tile_graph import EXTRA
 from graphnas import registry
 from graphnas.architecture import node
+from graphnas.cost import example_inputs
 from graphnas.errors import GraphnasError
 from graphnas.oneshot.opened import opened
 from graphnas.oneshot.supernet import Supernet
@@ -76,7 +78,8 @@ def test_every_space_has_a_supernet_or_one_line_that_says_why_not(name):
     image = "image" in space.accepts
     kind = next((kind for kind in ("map", "text", "translation") if kind in space.accepts), "image")
     shape = {"text": (3,), "translation": (3, 3)}.get(kind, (3, 8, 8))
-    signature = SIGNATURE if "node" in space.accepts else Signature(kind, shape, 3)
+    extra = EXTRA if space.reads else ()
+    signature = SIGNATURE if "node" in space.accepts else Signature(kind, shape, 3, extra=extra)
     small = {
         k: v for k, v in {"channels": 4, "cells": 1 if name == "nasbench201" else 3}.items() if k in space.network_size
     }
@@ -95,6 +98,8 @@ def test_every_space_has_a_supernet_or_one_line_that_says_why_not(name):
         inputs = [torch.randint(3, (2, 3)), torch.zeros(2, 0)]
     if kind == "translation":
         inputs = [torch.randint(1, 3, (2, 3)), torch.randint(1, 3, (2, 3))]
+    if extra:
+        inputs = example_inputs(supernet.architecture, batch=2)
     architecture = space.sample(np.random.default_rng(0))
     if supernet.space.name.endswith("_functions"):  # layers of one width and number of heads only
         architecture = supernet.decode(supernet.one_hot(supernet.space.sample(np.random.default_rng(0))))

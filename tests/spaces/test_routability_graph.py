@@ -17,7 +17,7 @@ from graphnas.ops.net_modules import NetMessage
 from graphnas.space import Space
 from graphnas.tasks.base import Extra, Signature
 from graphnas.testing import check_space
-from spaces import routability
+from spaces import nasbench201, routability
 
 EXTRA = (Extra("nets", (6, 4)), Extra("pins", (2, 9), ("nets", "nets")), Extra("covers", (2, 40), ("nets", "x")))
 SPACES = {
@@ -40,7 +40,7 @@ def test_the_space_has_one_operation_more_and_the_same_numbers_for_the_others(ta
         a = plain.sample(rng)
         b = graph.decode(plain.encode(a))
         assert a == b
-        assert graph.network(b, signature(kind, False)) == plain.network(a, signature(kind, False))
+        assert graph.network(b, signature(kind)) == plain.network(a, signature(kind))
 
 
 @pytest.mark.parametrize("task", SPACES)
@@ -75,17 +75,20 @@ def test_networks_read_nets_at_every_resolution(task: str) -> None:
     alone = made["Network"]()
     alone.load_state_dict(module.state_dict())
     torch.testing.assert_close(alone.eval()(x, nets, pins, covers), first)
-    with pytest.raises(GraphnasError, match="make the task with graph=True"):
+    with pytest.raises(GraphnasError, match="that read nets and covers beside x, which the task does not give"):
         space.network(member, signature(kind, False))
+    with pytest.raises(GraphnasError, match="take x alone, but the task gives nets, pins, covers too"):
+        nasbench201.space().check_inputs(signature(kind))
 
 
 def test_all_arguments_are_taken_by_networks_that_do_not_read_them() -> None:
+    member = routability.hotspots().sample(np.random.default_rng(0))
+    network = routability.hotspots().network(member, signature("map", False), channels=4)
+    expected = compile(network, seed=0).eval()
     for space in (routability.hotspots(), routability.hotspots_graph()):
-        member = routability.hotspots().sample(np.random.default_rng(0))
         network = space.network(member, signature("map"), channels=4)
         module, given = compile(network, seed=0).eval(), example_inputs(network)
-        plain = compile(space.network(member, signature("map", False), channels=4), seed=0).eval()
-        assert torch.equal(module(*given), plain(given[0]))
+        assert torch.equal(module(*given), expected(given[0]))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -101,5 +104,5 @@ def test_one_hot_weights_of_the_supernet_give_the_child(training: bool) -> None:
     mix = {g.name: torch.full(g.shape, 1 / g.shape[1], requires_grad=True) for g in supernet.groups}
     (gradient,) = torch.autograd.grad(supernet(*given, mix=mix).square().sum(), [mix["op"]])
     assert bool((gradient.abs() > 0).all())
-    with pytest.raises(GraphnasError, match="make the task with graph=True"):
+    with pytest.raises(GraphnasError, match="which the task does not give"):
         Supernet(space, signature("map", False), channels=3)

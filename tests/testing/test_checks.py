@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from eda.tile_graph import EXTRA
 from graphnas import registry
 from graphnas.architecture import Architecture, node
 from graphnas.estimators.base import Evaluation
@@ -37,7 +39,10 @@ def test_registered_spaces_keep_the_rules(name: str) -> None:
     size = {k: v for k, v in SMALL.items() if k in space.network_size}
     if kind == "translation":
         size = {"width": 48, "embedding": 8, "blocks": 1}
-    check_space(space, samples=10, signature=SIGNATURES.get(kind or ""), size=size)
+    signature = SIGNATURES.get(kind or "")
+    if signature is not None and space.reads:
+        signature = replace(signature, extra=EXTRA)
+    check_space(space, samples=10, signature=signature, size=size)
 
 
 @pytest.mark.parametrize("name", registry.names("strategy"))
