@@ -162,7 +162,7 @@ def _finish(model: Any, task: str, dataset: Any, recipe: dict[str, Any], out: st
     from eda.card import card_of
     from eda.development import task_of
 
-    problem = task_of(task, dataset)
+    problem = task_of(task, dataset, graph=model.graph)
     card = card_of(model, problem, recipe)
     replace(model, card=card).save(out)
     for split, metrics in card["metrics"].items():

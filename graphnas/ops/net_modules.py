@@ -29,10 +29,10 @@ class NetMessage(nn.Module):
     def __init__(self, channels: int, out: int, features: int, width: int, factor: int = 1) -> None:
         super().__init__()
         self.factor = factor
-        self.send = nn.Conv2d(channels, width, 1)
+        self.send = nn.Linear(channels, width)
         self.net = nn.Linear(width + features, width)
-        self.heard = nn.BatchNorm2d(2 * width)
-        self.mix = nn.Conv2d(channels + 2 * width, out, 1, bias=False)
+        self.heard = nn.BatchNorm1d(2 * width)
+        self.mix = nn.Linear(channels + 2 * width, out, bias=False)
         self.norm = nn.BatchNorm2d(out)
 
     def forward(self, x: Tensor, nets: Tensor, covers: Tensor) -> Tensor:
@@ -43,10 +43,11 @@ class NetMessage(nn.Module):
             nets: ``[m, features]``, those of all examples.
             covers: ``[2, e]``, net and tile; tiles are numbered ``(example * factor * H + row) * factor * W + column``.
         """
-        sent = torch.relu(self.send(x)).permute(0, 2, 3, 1)
-        told = self.between(sent.flatten(0, 2), nets.to(x.dtype), covers, x.shape[3])
-        told = self.heard(told.view(*sent.shape[:3], -1).permute(0, 3, 1, 2))
-        return torch.relu(self.norm(self.mix(torch.cat([x, told], 1))))
+        rows = x.permute(0, 2, 3, 1)
+        pixels = rows.flatten(0, 2)
+        told = self.between(torch.relu(self.send(pixels)), nets.to(x.dtype), covers, x.shape[3])
+        mixed = self.mix(torch.cat([pixels, self.heard(told)], 1)).view(*rows.shape[:3], -1)
+        return torch.relu(self.norm(mixed.permute(0, 3, 1, 2).contiguous()))
 
     def between(self, sent: Tensor, nets: Tensor, covers: Tensor, columns: int) -> Tensor:
         """What pixels hear, ``[B H W, 2 width]``, of what they said, ``[B H W, width]``, on a map of so many columns."""

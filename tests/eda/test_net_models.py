@@ -260,7 +260,7 @@ def test_search_train_and_report_commands(dataset: Dataset, tmp_path: Path) -> N
     models = [RoutabilityModel.load(name) for name in (first, second)]
     assert [model.graph for model in models] == [True, True]
     assert [model.card["space"] for model in models] == ["routability_nets_graph"] * 2
-    assert [model.card["recipe"].get("graph") for model in models] == [True, None]
+    assert [model.card["task"]["graph"] for model in models] == [True, True]
     without = replace(dataset, samples=tuple(replace(s, graph=None) for s in dataset))
     data = str(save_dataset(without, tmp_path / "without.npz"))
     wrong = CliRunner().invoke(app, ["search", "--task", "nets", "--out", first, "--data", data, "--graph"])

@@ -74,10 +74,7 @@ def by_loops(made: NetMessage, x: Tensor, placements: list[tuple[np.ndarray, np.
         said = []
         for number, features in enumerate(nets):
             tiles = [(r, c) for net, r, c in covers if net == number]
-            sees = [
-                np.maximum(state["send.weight"][:, :, 0, 0] @ one[:, r // k, c // k] + state["send.bias"], 0)
-                for r, c in tiles
-            ]
+            sees = [np.maximum(state["send.weight"] @ one[:, r // k, c // k] + state["send.bias"], 0) for r, c in tiles]
             mean = np.mean(sees, axis=0) if sees else np.zeros(len(state["send.bias"]))
             read = np.concatenate([mean, np.float32(features)])
             said.append(np.maximum(state["net.weight"] @ read + state["net.bias"], 0))
@@ -88,7 +85,7 @@ def by_loops(made: NetMessage, x: Tensor, placements: list[tuple[np.ndarray, np.
                 total = np.sum(heard, axis=0) if heard else np.zeros(len(state["send.bias"]))
                 both = np.concatenate([total / k**2, total / max(len(heard), 1)])
                 read = np.concatenate([one[:, row, column], normalised(both, "heard")])
-                made_here[:, row, column] = np.maximum(normalised(state["mix.weight"][:, :, 0, 0] @ read, "norm"), 0)
+                made_here[:, row, column] = np.maximum(normalised(state["mix.weight"] @ read, "norm"), 0)
         result.append(made_here)
     return np.stack(result)
 
