@@ -50,6 +50,16 @@ def test_rows_survive_a_kill_and_are_measured_again_after_a_change(bench: Module
     assert not bench.known_rows(path, bench.QUICK)
 
 
+def test_searches_with_nets_are_rows_of_their_own(bench: ModuleType) -> None:
+    """Rows of plain and manual models that were measured before searches had nets stay; those of searches do not."""
+    earlier = {
+        "architectures": 30, "epochs": 4, "channels": 8, "folds": 3, "finalists": 4, "again": 2, "full_epochs": 30,
+        "full_repeats": 1, "full_channels": 24, "batch": 5, "placements": 99,
+    }  # fmt: skip
+    assert bench.settings(bench.FULL, "plain") == bench.settings(bench.FULL, "manual") == earlier
+    assert bench.settings(bench.FULL, "found") == {**earlier, "architectures": 60, "graph": True}
+
+
 def test_margins_are_drawn_with_the_same_designs(bench: ModuleType) -> None:
     rng = np.random.default_rng(0)
     samples = []
