@@ -198,7 +198,7 @@ def train(
     for rows in _batches(members, len(targets), epochs, batch, generator):
         optimiser.zero_grad()
         error = (scores(x[rows], of_weights, of_biases) - targets[rows]).abs() * weights[rows]
-        error.mean(1).sum().backward()
+        error.mean(1).sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
 
