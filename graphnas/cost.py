@@ -201,8 +201,10 @@ def _single(n: Node, inputs: Sequence[Shape]) -> Architecture:
     points: dict[int, tuple[str, ...]] = {}
     if len(inputs) == 2 and inputs[1][0] == 2 and len(inputs[0]) == 2:
         names = ["x", "edge_index"]
-    elif [len(shape) for shape in inputs] == [3, 2, 2] and inputs[2][0] == 2:  # a map, nets, and which net covers what
-        names, points = ["x", "nets", "covers"], {2: ("nets", "x")}
+    elif (ranks := [len(shape) for shape in inputs]) == [3, 2, 2, 2]:  # a map, nets, and which net is at which tile
+        names, points = ["x", "nets", "covers", "ends"], {2: ("nets", "x"), 3: ("nets", "x")}
+    elif ranks == [2, 1]:  # pins, and the tiles of cells
+        names, points = ["pins", "places"], {0: ("places", "places"), 1: ("places",)}
     nodes = [node(INPUT, name=names[i], shape=s, points_to=points.get(i, ())) for i, s in enumerate(inputs)]
     params = tuple(pair for pair in n.params if pair[0] != "name")
     nodes.append(Node(n.op, tuple(range(len(inputs))), params))

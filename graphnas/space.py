@@ -408,7 +408,7 @@ class Space:
         missing = [name for name in self.reads or () if name not in given]
         if missing:
             raise GraphnasError(
-                f"space {self.name!r} builds networks that read {' and '.join(missing)} beside x, which the task does not give"
+                f"space {self.name!r} builds networks that read {', '.join(missing)} beside x, which the task does not give"
             )
         if given and self.reads is None:
             raise GraphnasError(

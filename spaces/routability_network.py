@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from graphnas.architecture import INPUT, OUTPUT, Architecture, Node
@@ -16,8 +17,8 @@ CONVOLUTIONS: dict[str, dict[str, Any]] = {
     "atrous4": {"kernel": 3, "dilation": 4},
 }
 NET_MESSAGE = "net_message"
-NETS_INPUTS = ("nets", "covers")
-"""What it reads beside the map."""
+NETS_INPUTS = ("nets", "covers", "pins", "places")
+"""What it needs beside the map."""
 
 
 def build(architecture: Architecture, signature: Signature, *, channels: int, inside: int = 0) -> Architecture:
@@ -29,6 +30,7 @@ def build(architecture: Architecture, signature: Signature, *, channels: int, in
     """
     b = Builder()
     given = arguments(b, signature)
+    nets: list[int] = []  # made when they are first read
     index: list[int] = []
     for i, n in enumerate(prune(architecture).nodes):
         inputs = [index[j] for j in n.inputs]
@@ -52,8 +54,8 @@ def build(architecture: Architecture, signature: Signature, *, channels: int, in
         elif n.op == "score":
             index.append(head(b, inputs[0], signature, bool(inside)))
         elif n.op == NET_MESSAGE:
-            read = [*inputs, *(given[name] for name in NETS_INPUTS)]
-            index.append(b.add(n.op, read, factor=2 ** (stage - 1), name=f"node{i}.{n.op}"))
+            nets = nets or nets_of(b, given)
+            index.append(b.add(n.op, [*inputs, *nets], factor=2 ** (stage - 1), name=f"node{i}.{n.op}"))
         elif n.op in CONVOLUTIONS:
             index.append(b.add("map_conv", inputs, **CONVOLUTIONS[n.op], name=f"node{i}.{n.op}"))
         else:
@@ -68,6 +70,11 @@ def arguments(b: Builder, signature: Signature) -> dict[str, int]:
     for name, shape, points_to in signature.extra:
         made[name] = b.add(INPUT, name=name, shape=shape, points_to=points_to)
     return made
+
+
+def nets_of(b: Builder, given: Mapping[str, int]) -> list[int]:
+    """What messages through nets read after a map: nets, what they cover, and where their pins are."""
+    return [given["nets"], given["covers"], b.add("pin_tiles", [given["pins"], given["places"]])]
 
 
 def kernel_of(n: Node) -> int:

@@ -19,7 +19,7 @@ from graphnas.oneshot.opened import OPEN
 from graphnas.space import Space
 from graphnas.tasks.base import Signature
 from spaces.nasbench101 import prune
-from spaces.routability_network import CONVOLUTIONS, NET_MESSAGE, NETS_INPUTS, arguments, fit, head, kernel_of
+from spaces.routability_network import CONVOLUTIONS, NET_MESSAGE, arguments, fit, head, kernel_of, nets_of
 from spaces.skeletons import Builder
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def open_network(architecture: Architecture, signature: Signature, *, channels: 
     """The supernet's network; arguments as those of ``spaces.routability_network.build``."""
     b = Builder()
     given = arguments(b, signature)
+    nets: list[int] = []
     made = OpenNetwork(b, architecture, channels)
     for i, n in enumerate(architecture.nodes):
         template = _template(n)
@@ -115,8 +116,15 @@ def open_network(architecture: Architecture, signature: Signature, *, channels: 
         else:
             with_nets = any(op == NET_MESSAGE for op, _ in n.get("options"))
             options = [_option(op, dict(params), with_nets) for op, params in n.get("options")]
-            read = [made.value[n.inputs[0]], *(given[each] for each in NETS_INPUTS if with_nets)]
-            value = b.add("mixed", read, options=options, rows=n.get("rows"), name=name)
+            if with_nets and not nets:
+                nets = nets_of(b, given)
+            value = b.add(
+                "mixed",
+                [made.value[n.inputs[0]], *(nets if with_nets else ())],
+                options=options,
+                rows=n.get("rows"),
+                name=name,
+            )
             reached = made.reached[n.inputs[0]]
         made.value[i], made.reached[i] = value, reached
     raise AssertionError("a template has an output")

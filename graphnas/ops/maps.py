@@ -6,13 +6,14 @@ and end in batch normalisation and ReLU.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphnas.errors import GraphnasError
 from graphnas.ops.image import batch_norm
 from graphnas.ops.layers import Cost, Layer, Shape, layer, rule, sequential
-from graphnas.ops.registry import layer_op
+from graphnas.ops.registry import function_op, layer_op
 
 Params = Mapping[str, Any]
 Shapes = Sequence[Shape]
@@ -50,14 +51,15 @@ def mixed_depthwise(params: Params, inputs: Shapes) -> Layer:
 
 @layer_op("net_message")
 def net_message(params: Params, inputs: Shapes) -> Layer:
-    """Messages from tiles to the nets that cover them and back, mixed with the map; see ``net_modules.NetMessage``.
+    """Messages from tiles to nets and back, mixed with the map; see ``net_modules.NetMessage``.
 
-    Reads a map, the features of nets ``[m, F]`` and what they cover ``[2, e]`` in tiles ``factor`` times finer than the map's pixels.
-    ``channels`` outputs; messages have as many features as the map has channels, at most 32.
+    Reads a map, the features of nets ``[m, F]``, what their boxes cover ``[2, e]`` in tiles ``factor`` times finer than the map's
+    pixels, and where their pins are ``[2, p]`` (see ``pin_tiles``). ``channels`` outputs; messages have as many features as the
+    map has channels, at most 32.
     """
-    if len(inputs) != 3:
+    if len(inputs) != 4:
         raise GraphnasError(
-            "it reads a map, the features of nets and which tiles they cover; build it for a task with nets"
+            "it reads a map, nets, what they cover and where their pins are; build it for a task with nets"
         )
     channels = inputs[0][0]
     arguments = {
@@ -69,6 +71,16 @@ def net_message(params: Params, inputs: Shapes) -> Layer:
     }
     made = layer("graphnas.ops.net_modules.NetMessage", **arguments)
     return made.built_by("graphnas.ops.net_aggregate.FastNetMessage")
+
+
+@function_op("pin_tiles", lambda params, inputs: inputs[0])
+def emit_pin_tiles(graph: Any, arguments: Sequence[Any], params: Params) -> Any:
+    """Net and tile of every pin ``[2, p]``, of pins ``[2, p]`` (cell, net) and the tiles of cells ``[n]``."""
+    import torch
+
+    pins, places = arguments
+    cell, net = (graph.call_function(operator.getitem, (pins, k)) for k in (0, 1))
+    return graph.call_function(torch.stack, ([net, graph.call_function(torch.index_select, (places, 0, cell))],))
 
 
 @layer_op("map_upsample")
@@ -116,11 +128,12 @@ def _mixed_cost(arguments: Mapping[str, Any], inputs: Shapes) -> Cost:
 
 
 def _message_cost(arguments: Mapping[str, Any], inputs: Shapes) -> Cost:
-    (channels, height, width), (nets, features), (_, pairs) = inputs
+    (channels, height, width), (nets, features), (_, covers), (_, pins) = inputs
     inner, out, tiles = arguments["width"], arguments["out"], height * width
-    sending, own, mixing = (channels + 1) * inner, (inner + features + 1) * inner, (channels + 2 * inner) * out
-    normalised = 2 * (2 * inner + out)
-    return Cost(sending + own + mixing + normalised, (sending + mixing) * tiles + own * nets + 2 * pairs * inner)
+    sending, own, mixing = (channels + 1) * inner, (2 * inner + features + 1) * inner, (channels + 3 * inner) * out
+    normalised = 2 * out
+    passing = 2 * (covers + pins) * inner
+    return Cost(sending + own + mixing + normalised, (sending + mixing) * tiles + own * nets + passing)
 
 
 rule("graphnas.ops.net_modules.NetMessage", lambda a, i: (a["out"], *i[0][1:]), _message_cost)

@@ -19,7 +19,13 @@ from graphnas.tasks.base import Extra, Signature
 from graphnas.testing import check_space
 from spaces import nasbench201, routability
 
-EXTRA = (Extra("nets", (6, 4)), Extra("pins", (2, 9), ("nets", "nets")), Extra("covers", (2, 40), ("nets", "x")))
+EXTRA = (
+    Extra("cells", (7, 3)),
+    Extra("nets", (6, 4)),
+    Extra("pins", (2, 9), ("cells", "nets")),
+    Extra("places", (7,), ("x",)),
+    Extra("covers", (2, 40), ("nets", "x")),
+)
 SPACES = {
     "nets": (routability.nets, routability.nets_graph, "image"),
     "hotspots": (routability.hotspots, routability.hotspots_graph, "map"),
@@ -63,21 +69,24 @@ def test_networks_read_nets_at_every_resolution(task: str) -> None:
     network = space.network(member, signature(kind), channels=4, **({"inside": 1} if task == "nets" else {}))
     module = compile(network, seed=0).eval()
     assert {m.factor for m in module.modules() if isinstance(m, NetMessage)} == {1, 2, 4}
-    x, nets, pins, covers = example_inputs(network, batch=2)
-    first = module(x, nets, pins, covers)
+    given = example_inputs(network, batch=2)
+    first = module(*given)
     assert first.shape == ((2, 1) if task == "nets" else (2, 1, 16, 8))
-    assert not torch.equal(module(x, nets.flip(0), pins, covers), first)
-    assert torch.equal(module(x, nets, pins.flip(1), covers), first)
+    for i, other in enumerate(example_inputs(network, batch=2, seed=1)):
+        changed = module(*given[:i], other, *given[i + 1 :])
+        assert torch.equal(changed, first) == (i == 1)  # nothing reads the features of cells
     assert cost(network).params == sum(p.numel() for p in module.parameters())
     assert "<svg" in to_svg(network)
     made: dict[str, type] = {}
     exec(python_source(network), made)
     alone = made["Network"]()
     alone.load_state_dict(module.state_dict())
-    torch.testing.assert_close(alone.eval()(x, nets, pins, covers), first)
-    with pytest.raises(GraphnasError, match="that read nets and covers beside x, which the task does not give"):
+    torch.testing.assert_close(alone.eval()(*given), first)
+    with pytest.raises(
+        GraphnasError, match="that read nets, covers, pins, places beside x, which the task does not give"
+    ):
         space.network(member, signature(kind, False))
-    with pytest.raises(GraphnasError, match="take x alone, but the task gives nets, pins, covers too"):
+    with pytest.raises(GraphnasError, match="take x alone, but the task gives cells, nets, pins, places, covers too"):
         nasbench201.space().check_inputs(signature(kind))
 
 
