@@ -80,7 +80,7 @@ def emit_pin_tiles(graph: Any, arguments: Sequence[Any], params: Params) -> Any:
 
     pins, places = arguments
     cell, net = (graph.call_function(operator.getitem, (pins, k)) for k in (0, 1))
-    return graph.call_function(torch.stack, ([net, graph.call_function(torch.index_select, (places, 0, cell))],))
+    return graph.call_function(torch.stack, ([net, graph.call_function(operator.getitem, (places, cell))],))
 
 
 @layer_op("map_upsample")
