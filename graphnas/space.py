@@ -13,7 +13,8 @@ import numpy as np
 
 from graphnas.architecture import Architecture, Node
 from graphnas.canonical import Semantics, canonical, clear_expressions, key
-from graphnas.errors import GraphnasError, unknown
+from graphnas.errors import GraphnasError
+from graphnas.network_checks import check_inputs, check_size
 from graphnas.template import Choice, Decisions, NodePlan, Pick, choices_of
 
 __all__ = ["Choice", "Decisions", "Pick", "Relaxed", "Space"]
@@ -395,7 +396,7 @@ class Space:
             )
         self.check_inputs(signature)
         for name, value in size.items():
-            self._check_size(name, value)
+            check_size(self.name, self.network_size, name, value)
         return self._network(architecture, signature, **{**self.network_size, **size})
 
     def check_inputs(self, signature: Any) -> None:
@@ -404,34 +405,10 @@ class Space:
         Raises:
             GraphnasError: naming what is too much or missing.
         """
-        given = [extra.name for extra in signature.extra]
-        missing = [name for name in self.reads or () if name not in given]
-        if missing:
-            raise GraphnasError(
-                f"space {self.name!r} builds networks that read {', '.join(missing)} beside x, which the task does not give"
-            )
-        if given and self.reads is None:
-            raise GraphnasError(
-                f"space {self.name!r} builds networks that take x alone, but the task gives {', '.join(given)} too"
-            )
+        check_inputs(self.name, self.reads, signature)
 
     def relaxed(self) -> Relaxed:
         """The space that a supernet holds, and the way there and back: by default the space itself."""
         if self._relaxed is not None:
             return self._relaxed()
         return Relaxed(self, lambda architecture: architecture, lambda architecture: architecture)
-
-    def _check_size(self, name: str, value: Any) -> None:
-        """A size is of the kind of its default: a count of at least 1, or a share from 0 to below 1."""
-        if name not in self.network_size:
-            raise unknown(f"size of {self.name} networks", name, self.network_size)
-        if isinstance(self.network_size[name], bool):
-            if not isinstance(value, bool):
-                raise GraphnasError(f"size {name} of {self.name} networks must be True or False, not {value!r}")
-            return
-        if isinstance(self.network_size[name], int):
-            fits, wanted = isinstance(value, int) and value >= 1, "a whole number of at least 1"
-        else:
-            fits, wanted = isinstance(value, (int, float)) and 0 <= value < 1, "a number from 0 to below 1"
-        if isinstance(value, bool) or not fits:
-            raise GraphnasError(f"size {name} of {self.name} networks must be {wanted}, not {value!r}")
