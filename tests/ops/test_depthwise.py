@@ -42,6 +42,16 @@ def test_values_and_gradients_are_those_of_the_plain_layer(kernel, stride, dilat
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize(("kernel", "dilation"), [(3, 2), (5, 1), (5, 2)])
+def test_the_gradient_of_the_input_alone_is_that_of_the_plain_layer(kernel, dilation):
+    network = plain(kernel, 1, dilation).requires_grad_(False)
+    x = torch.randn(2, 3, 8, 8, dtype=torch.double, requires_grad=True)
+    (expected,) = torch.autograd.grad((network(x) ** 3).sum(), x)
+    quicken(network)
+    (found,) = torch.autograd.grad((network(x) ** 3).sum(), x)
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+
+
 def test_names_weights_and_other_layers_stay():
     network = nn.Sequential(
         nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False),
