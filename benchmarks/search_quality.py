@@ -77,17 +77,17 @@ PLANS: dict[str, Plan] = {
     "evolution, 50": Plan("evolution", {"population": 50, "sample": 25}),
     "policy_gradient": Plan("policy_gradient"),
     "guided": Plan("guided", {}, 5, (300, 200)),
-    "guided, no trees": Plan("guided", {"predictor_options": {"trees": 0}}, 5, (300, 200), (50, 20)),
+    "guided, no trees": Plan("guided", {"predictor_options": {"trees": 0}}, 5, (300, 200)),
     "guided, forest": Plan(
-        "guided", {"predictor": "random_forest", "predictor_options": {"trees": 100}}, 8, (200, 200), (50, 20)
+        "guided", {"predictor": "random_forest", "predictor_options": {"trees": 100}}, 8, (200, 200)
     ),
-    "guided, gcn": Plan("guided", {"predictor": "gcn", "every": 20, "growth": 1.2}, 10, (100, 100), (10, 2)),
-    "bananas": Plan("guided", _BANANAS, 10, (150, 150), (50, 10)),
-    "ctnas": Plan("ctnas", _NAC, 10, (200, 200), (50, 10)),
-    "comparator_evolution": Plan("comparator_evolution", _NAC, 10, (200, 200), (50, 20)),
-    "nao": Plan("nao", _NAO, 10, (200, 200), (50, 10)),
-    "agnn": Plan("agnn", {}, cap=(300, 300), seeds=(50, 10)),
-    "graphnas_controller": Plan("graphnas_controller", {}, cap=(300, 300), seeds=(50, 10)),
+    "guided, gcn": Plan("guided", {"predictor": "gcn", "every": 20, "growth": 1.2}, 10, (100, 100), (50, 10)),
+    "bananas": Plan("guided", _BANANAS, 10, (150, 150)),
+    "ctnas": Plan("ctnas", _NAC, 10, (200, 200)),
+    "comparator_evolution": Plan("comparator_evolution", _NAC, 10, (200, 200)),
+    "nao": Plan("nao", _NAO, 10, (200, 200)),
+    "agnn": Plan("agnn", {}, cap=(300, 300)),
+    "graphnas_controller": Plan("graphnas_controller", {}, cap=(300, 300)),
     "guide_dag": Plan("guide_dag", {}, cap=(300, 300)),
 }
 FAST = ("random", "local_search", *YARDSTICKS, "policy_gradient", "guided")
