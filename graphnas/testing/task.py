@@ -21,8 +21,8 @@ def check_task(task: Task, network: nn.Module | None = None, seed: int = 0) -> N
 
     Args:
         task: the task to check; its splits should be small, as each is gone through several times.
-        network: one that fits the task; by default a linear map of images, or of node features and their mean over
-            neighbours, or scores for every pair of words.
+        network: one that fits the task; by default a linear map of images, of each pixel for maps, or of node features
+            and their mean over neighbours, or scores for every pair of words.
         seed: of the network's weights and the order of batches.
 
     Raises:
@@ -127,10 +127,24 @@ def _equal(a: Batch, b: Batch) -> bool:
 def _default_network(task: Task) -> nn.Module:
     signature = task.signature
     if signature.kind == "image":
-        return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(signature.input), signature.outputs))
+        pixels = nn.AdaptiveAvgPool2d(signature.input[1:])  # for tasks whose images differ in size
+        return _First(nn.Sequential(pixels, nn.Flatten(), nn.Linear(math.prod(signature.input), signature.outputs)))
+    if signature.kind == "map":
+        return _First(nn.Conv2d(signature.input[0], signature.outputs, 1))
     if signature.kind == "text":
         return _WordBefore(signature.outputs)
     return _MeanOfNeighbours(signature.input[0], signature.outputs)
+
+
+class _First(nn.Module):
+    """A network of the first input; what a task gives besides is not read."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, *rest: Tensor) -> Tensor:
+        return self.network(x)  # type: ignore[no-any-return]
 
 
 class _WordBefore(nn.Module):

@@ -23,6 +23,7 @@ from eda.net_graph import NetGraph, net_graph
 from eda.predict import predict
 from eda.preparation import Preparation
 from eda.route import Recipe
+from eda.tasks import HotspotTask, NetsTask, RoutabilityTask
 from eda.tile_graph import EXTRA, joined, tile_graph
 from graphnas.architecture import Architecture
 from graphnas.cost import example_inputs
@@ -31,6 +32,7 @@ from graphnas.estimators.fidelity import Fidelity
 from graphnas.estimators.fit import train
 from graphnas.files import load_npz
 from graphnas.ops.net_modules import NetMessage
+from graphnas.testing import check_task
 
 MAPS = ("rudy", "pin_density", "cell_density")
 
@@ -66,6 +68,12 @@ def sample(design: str, number: int, part: str) -> Sample:
 def dataset() -> Dataset:
     parts = {"train": "abcd", "validation": "fg", "test": "hi"}
     return Dataset(MAPS, tuple(sample(d, n, p) for p, designs in parts.items() for d in designs for n in range(6)))
+
+
+@pytest.mark.parametrize("kind", [HotspotTask, NetsTask])
+@pytest.mark.parametrize("graph", [False, True])
+def test_tasks_keep_the_rules(dataset: Dataset, kind: type[RoutabilityTask], graph: bool) -> None:
+    check_task(kind(dataset, batch_size=9, graph=graph))
 
 
 def member(task: str) -> Architecture:
