@@ -191,6 +191,6 @@ def read_placement(path: str | Path) -> tuple[Geometry, Grid]:
         np.zeros((0, 2)),
         1.0,
         (1.0, 1.0),
-    )
+    ).placed()
     right, top = np.nanmax(cells[:, 2]), np.nanmax(cells[:, 3])
     return geometry, Grid(*square(0, 0, float(right), float(top), 1.0))

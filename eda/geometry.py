@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +44,20 @@ class Geometry:
                 "give the technology LEF too"
             )
 
+    def placed(self) -> Geometry:
+        """Without the pins that have no place (NaN), and without the nets that then have none."""
+        # One column is enough: a pin has both coordinates or none.
+        placed = ~np.isnan(self.pins[:, 0])
+        if placed.all() and (np.diff(self.start) > 0).all():
+            return self
+        before = np.append(0, np.cumsum(placed))
+        count = np.diff(before[self.start])
+        start = np.append(0, np.cumsum(count[count > 0]))
+        return replace(self, pins=self.pins[placed], is_port=self.is_port[placed], start=start)
+
 
 def geometry_of(placement: Placement, technology: Technology) -> Geometry:
-    """The numbers of a placement.
+    """The numbers of a placement, without pins that have no place.
 
     Raises:
         GraphnasError: macros, pins or the pitches of the routing layers are missing from the LEF.
@@ -63,7 +74,7 @@ def geometry_of(placement: Placement, technology: Technology) -> Geometry:
         placement.port_positions(),
         float(placement.units),
         (across * placement.units, up * placement.units),
-    )
+    ).placed()
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,23 +124,16 @@ def wires_of(geometry: Geometry, grid: Grid, widen: str = "middle") -> Wires:
     """
     if widen not in ("middle", "corner"):
         raise GraphnasError(f"widen is 'middle' or 'corner', not {widen!r}")
-    # One column is enough: a pin has both coordinates or none.
-    placed = ~np.isnan(geometry.pins[:, 0])
-    if placed.all() and (np.diff(geometry.start) > 0).all():
-        pins, is_port, start = geometry.pins, geometry.is_port, geometry.start
-    else:
-        pins, is_port = geometry.pins[placed], geometry.is_port[placed]
-        before = np.append(0, np.cumsum(placed))
-        count = np.diff(before[geometry.start])
-        start = np.append(0, np.cumsum(count[count > 0]))
+    geometry = geometry.placed()
+    pins, start = geometry.pins, geometry.start
     tight = boxes_of(pins, start)
     inside = grid.clip(tight)
     if inside is not tight:  # a look at the boxes spares one at the pins, of which there are four times as many
         pins = np.clip(pins, [grid.x[0], grid.y[0]], [grid.x[-1], grid.y[-1]])
         tight = inside
-    edges = np.ascontiguousarray(tight.T)  # whole rows are read several times faster than columns
-    spans = np.empty((len(tight), 4), np.int64)
-    boxes = np.empty_like(tight)
+    edges = np.ascontiguousarray(tight.T)  # numbers side by side are read several times faster
+    spans = np.empty((4, len(tight)), np.int64).T
+    boxes = np.empty((4, len(tight))).T
     sizes = []
     for axis, lines, tile in ((0, grid.x, grid.columns), (1, grid.y, grid.rows)):
         low, high = edges[axis], edges[axis + 2]
@@ -141,4 +145,4 @@ def wires_of(geometry: Geometry, grid: Grid, widen: str = "middle") -> Wires:
         end = begin + size
         boxes[:, axis], boxes[:, axis + 2] = begin, end
         sizes.append(end - begin)
-    return Wires(pins, is_port, start, boxes, sizes[0], sizes[1], spans)
+    return Wires(pins, geometry.is_port, start, boxes, sizes[0], sizes[1], spans)

@@ -64,7 +64,6 @@ def _stars(pins: np.ndarray, start: np.ndarray) -> list[np.ndarray]:
     nets = np.unique(np.linspace(0, max(count - 1, 0), min(count, _MOST_NETS)).astype(np.int64))
     for net in nets:
         of_net = pins[start[net] : start[net + 1]]
-        of_net = of_net[~np.isnan(of_net).any(axis=1)]
         if len(of_net) > 1:
             middle = of_net.mean(axis=0)
             lines += [np.stack([pin, middle]) for pin in of_net]

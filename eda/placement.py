@@ -358,7 +358,8 @@ def boxes_of(points: Floats, start: Ints) -> Floats:
     least, most = (np.minimum, np.maximum) if known else (np.fmin, np.fmax)
     parts = [least.reduceat(x, first), least.reduceat(y, first), most.reduceat(x, first), most.reduceat(y, first)]
     if filled.all():
-        return np.stack(parts, 1)
+        result: Floats = np.stack(parts).T  # a column lies side by side, as the readers of boxes take them
+        return result
     result = np.full((len(start) - 1, 4), np.nan)
     result[filled] = np.stack(parts, 1)
     return result

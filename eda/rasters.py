@@ -31,11 +31,11 @@ def covered(boxes: Floats, grid: Grid, weights: Floats) -> Floats:
     sums = np.zeros((len(weights), (rows + 1) * (columns + 1)))
     for row, in_row in up:
         base = row * (columns + 1)
+        amounts = in_row * weights
         for column, in_column in across:
             place = base + column
-            part = in_row * in_column
-            for total, weight in zip(sums, weights, strict=True):
-                total += np.bincount(place, part * weight, minlength=len(total))
+            for total, amount in zip(sums, amounts, strict=True):
+                total += np.bincount(place, amount * in_column, minlength=len(total))
     maps: Floats = sums.reshape(len(weights), rows + 1, columns + 1).cumsum(1).cumsum(2)[:, :-1, :-1]
     return _without_noise(maps, weights)
 
