@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import keyword
 import operator
 import re
@@ -29,7 +30,8 @@ def compile(network: Architecture, seed: int | None = None) -> GraphModule:
         seed: initialise the weights from this seed and leave torch's generator untouched; None draws from it.
 
     Returns:
-        a GraphModule whose ``.code`` is plain PyTorch; with several output nodes it returns a tuple.
+        a GraphModule whose ``.code`` is plain PyTorch; with several output nodes it returns a tuple. ``meta["place"]`` of a node of
+        its graph is the place of the network's node that it is from.
 
     Raises:
         GraphnasError: an unknown operation, or shapes that do not fit.
@@ -76,6 +78,8 @@ def compile(network: Architecture, seed: int | None = None) -> GraphModule:
             emit = get(n.op).emit
             assert emit is not None
             values.append(emit(graph, arguments, dict(n.params)))
+        for made in itertools.takewhile(lambda made: "place" not in made.meta, reversed(graph.nodes)):
+            made.meta["place"] = i
     graph.output(results[0] if len(results) == 1 else tuple(results))
     graph.lint()
     return fx.GraphModule(root, graph, class_name="Network")

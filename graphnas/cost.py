@@ -1,24 +1,24 @@
-"""What a network costs: parameters, multiply-adds, and latency measured here or added up from a table."""
+"""What a network costs: parameters, multiply-adds, and latency added up from a table of what was measured here."""
 
 from __future__ import annotations
 
 import json
 import math
 import statistics
-import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphnas.architecture import INPUT, OUTPUT, Architecture, Node, node
+from graphnas.architecture import INPUT, OUTPUT, Architecture, Node
 from graphnas.compile import compile
 from graphnas.errors import GraphnasError
 from graphnas.files import replacing
 from graphnas.ops.layers import Cost, Shape
-from graphnas.ops.registry import get, infer
+from graphnas.ops.registry import infer
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 TABLE_FORMAT = "graphnas.latency"
 
@@ -34,38 +34,6 @@ def cost(network: Architecture) -> Cost:
         params += node_cost.params
         macs += node_cost.macs
     return Cost(params, macs)
-
-
-def latency(
-    module: nn.Module, inputs: Sequence[Tensor], *, warm_up: int = 5, repeats: int = 30, threads: int = 1
-) -> float:
-    """Median time of a forward pass in evaluation mode on this machine, in milliseconds.
-
-    Args:
-        module: what to time; its training mode is restored.
-        inputs: arguments of forward; the batch size is theirs.
-        warm_up: passes that are not counted.
-        repeats: passes that are counted.
-        threads: torch threads while measuring.
-    """
-    import torch
-
-    before, training = torch.get_num_threads(), module.training
-    torch.set_num_threads(threads)
-    module.eval()
-    times = []
-    try:
-        with torch.no_grad():
-            for _ in range(warm_up):
-                module(*inputs)
-            for _ in range(repeats):
-                start = time.perf_counter()
-                module(*inputs)
-                times.append(time.perf_counter() - start)
-    finally:
-        torch.set_num_threads(before)
-        module.train(training)
-    return 1000 * statistics.median(times)
 
 
 def example_inputs(network: Architecture, batch: int = 1, seed: int = 0) -> list[Tensor]:
@@ -96,9 +64,9 @@ def example_inputs(network: Architecture, batch: int = 1, seed: int = 0) -> list
 class LatencyTable:
     """Latency of networks as the sum of the measured latencies of their nodes.
 
-    Each distinct (operation, parameters, input shapes) is measured once. The sum ignores what operations share and the
-    overhead of the graph, and operations that are measured alone find their data in the cache: bring it to the scale of whole
-    networks (``calibrate``), and check it against others (``relative_error``) before trusting it.
+    Each distinct (operation, parameters, input shapes) is measured where it stands in the networks that are given, so that it
+    finds caches and memory as they are there. The sum ignores the overhead of the graph and what differs from network to network:
+    check it against others (``relative_error``) before trusting it, and bring it to their scale (``calibrate``) where it is off.
 
     Args:
         entries: milliseconds by ``LatencyTable.entry_name``.
@@ -117,20 +85,32 @@ class LatencyTable:
         params = ",".join(f"{k}={v}" for k, v in n.params if k != "name")
         return f"{n.op}({params})" + "".join(f"[{'x'.join(map(str, s))}]" for s in inputs)
 
-    def _nodes(self, network: Architecture) -> Iterable[tuple[Node, list[Shape], str]]:
+    def _names(self, network: Architecture) -> dict[int, str]:
+        """The entry of every node by its place."""
         shapes = [shape for shape, _ in infer(network.nodes)]
-        for n in network.nodes:
-            if n.op not in (INPUT, OUTPUT):
-                inputs = [shapes[j] for j in n.inputs]
-                yield n, inputs, self.entry_name(n, inputs)
+        return {
+            place: self.entry_name(n, [shapes[j] for j in n.inputs])
+            for place, n in enumerate(network.nodes)
+            if n.op not in (INPUT, OUTPUT)
+        }
 
     def measure(self, networks: Iterable[Architecture], **options: Any) -> LatencyTable:
-        """Measure every node of these networks that the table lacks; options are those of ``latency``."""
+        """Measure every node of these networks that the table lacks, as the median over the places where it stands.
+
+        Args:
+            networks: each is run whole, unless the table knows all of its nodes.
+            options: those of ``graphnas.timing.node_latencies``.
+        """
+        from graphnas.timing import node_latencies
+
+        found: dict[str, list[float]] = defaultdict(list)
         for network in networks:
-            for n, inputs, name in self._nodes(network):
-                if name not in self.entries:
-                    alone = _single(n, inputs)
-                    self.entries[name] = latency(compile(alone, seed=0), example_inputs(alone), **options)
+            lacking = {place: name for place, name in self._names(network).items() if name not in self.entries}
+            if lacking:
+                times = node_latencies(compile(network, seed=0), example_inputs(network), **options)
+                for place, name in lacking.items():
+                    found[name].append(times.get(place, 0.0))  # nothing runs for a sum of one
+        self.entries |= {name: statistics.median(times) for name, times in found.items()}
         return self
 
     def latency(self, network: Architecture) -> float:
@@ -140,7 +120,7 @@ class LatencyTable:
             GraphnasError: the table lacks a node of this network.
         """
         total = 0.0
-        for _, _, name in self._nodes(network):
+        for name in self._names(network).values():
             if name not in self.entries:
                 raise GraphnasError(
                     f"the latency table has no entry {name!r}: measure a network that contains it first"
@@ -154,10 +134,9 @@ class LatencyTable:
         Raises:
             GraphnasError: no network.
         """
-        ratios = []
-        for network in networks:
-            self.measure([network], **options)
-            ratios.append(latency(compile(network, seed=0), example_inputs(network), **options) / self.latency(network))
+        networks = list(networks)
+        self.measure(networks, **options)
+        ratios = [_measured(network, **options) / self.latency(network) for network in networks]
         if not ratios:
             raise GraphnasError("give at least one network to calibrate the latency table on")
         self.scale *= statistics.median(ratios)
@@ -165,7 +144,7 @@ class LatencyTable:
 
     def relative_error(self, network: Architecture, **options: Any) -> float:
         """(table - measured) / measured for a whole network on this machine."""
-        measured = latency(compile(network, seed=0), example_inputs(network), **options)
+        measured = _measured(network, **options)
         return (self.latency(network) - measured) / measured
 
     def save(self, path: str | Path) -> None:
@@ -194,18 +173,7 @@ class LatencyTable:
         return cls(entries, str(record.get("device", "unknown")), scale)
 
 
-def _single(n: Node, inputs: Sequence[Shape]) -> Architecture:
-    """A network of one node, with inputs of these shapes."""
-    get(n.op)
-    names = [f"x{i}" for i in range(len(inputs))]
-    points: dict[int, tuple[str, ...]] = {}
-    if len(inputs) == 2 and inputs[1][0] == 2 and len(inputs[0]) == 2:
-        names = ["x", "edge_index"]
-    elif (ranks := [len(shape) for shape in inputs]) == [3, 2, 2, 2]:  # a map, nets, and which net is at which tile
-        names, points = ["x", "nets", "covers", "ends"], {2: ("nets", "x"), 3: ("nets", "x")}
-    elif ranks == [2, 1]:  # pins, and the tiles of cells
-        names, points = ["pins", "places"], {0: ("places", "places"), 1: ("places",)}
-    nodes = [node(INPUT, name=names[i], shape=s, points_to=points.get(i, ())) for i, s in enumerate(inputs)]
-    params = tuple(pair for pair in n.params if pair[0] != "name")
-    nodes.append(Node(n.op, tuple(range(len(inputs))), params))
-    return Architecture([*nodes, Node(OUTPUT, (len(inputs),))])
+def _measured(network: Architecture, **options: Any) -> float:
+    from graphnas.timing import latency
+
+    return latency(compile(network, seed=0), example_inputs(network), **options)

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from graphnas import registry
+from graphnas import registry, timing
 from graphnas.architecture import Architecture, node
 from graphnas.compile import compile
-from graphnas.cost import Cost, LatencyTable, cost, example_inputs, latency
+from graphnas.cost import Cost, LatencyTable, cost, example_inputs
 from graphnas.errors import GraphnasError
+from graphnas.ops.registry import infer
 from graphnas.tasks.base import Signature
 
 IMAGE = Signature("image", (3, 12, 12), 5)
@@ -111,10 +112,36 @@ def test_timing_leaves_mode_threads_and_statistics_as_they_were() -> None:
     module = compile(network, seed=0).train()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     threads = torch.get_num_threads()
-    assert latency(module, example_inputs(network), warm_up=1, repeats=2, threads=1) > 0
+    assert timing.latency(module, example_inputs(network), warm_up=1, repeats=2, threads=1) > 0
     assert module.training
     assert torch.get_num_threads() == threads
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "nasbench_graph", "darts"])
+def test_the_time_of_every_node_is_found_at_its_place(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine on which a layer takes one second for each of its parameters, and two in the first pass."""
+    space = registry.get_space(name)
+    signature = GRAPH if name == "nasbench_graph" else IMAGE
+    network = space.network(space.sample(np.random.default_rng(0)), signature)
+    module, now, passes = compile(network, seed=0), [0.0], [0]
+    for layer in {n.target for n in module.graph.nodes if n.op == "call_module"}:
+        of_layer = module.get_submodule(layer)
+
+        def spend(of_layer: torch.nn.Module, *_: object) -> None:
+            now[0] += sum(p.numel() for p in of_layer.parameters()) * (2 if passes[0] == 0 else 1)
+
+        of_layer.register_forward_hook(spend)
+    last = [n.target for n in module.graph.nodes if n.op == "call_module"][-1]
+    module.get_submodule(last).register_forward_hook(lambda *_: passes.__setitem__(0, passes[0] + 1))
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    inputs = example_inputs(network)
+    found = timing.node_latencies(module, inputs, warm_up=1, repeats=3)
+    expected = {i: 1000.0 * c.params for i, (_, c) in enumerate(infer(network.nodes)) if c.params}
+    assert {place: time for place, time in found.items() if time} == expected
+    assert len(expected) > 2
+    now[0] = 0.0
+    assert timing.latency(module, inputs, warm_up=0, repeats=3) == sum(expected.values())
 
 
 def test_a_table_is_the_sum_over_the_nodes_of_a_network(tmp_path: Path) -> None:

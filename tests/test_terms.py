@@ -101,15 +101,15 @@ def test_the_anchored_decomposition_is_exact_for_overlapping_sets() -> None:
 def test_every_node_holds_what_a_table_must_measure() -> None:
     space = registry.get_space("proxylessnas")
     networks = [space.network(a, SMALL) for a in every_node(space)]
-    table = LatencyTable({name: 1.0 for network in networks for *_, name in table_nodes(network)})
+    table = LatencyTable({name: 1.0 for network in networks for name in names_of(network)})
     rng = np.random.default_rng(0)
     for _ in range(20):
         a = space.sample(rng)
-        assert table.latency(space.network(a, SMALL)) == len(list(table_nodes(space.network(a, SMALL))))
+        assert table.latency(space.network(a, SMALL)) == len(names_of(space.network(a, SMALL)))
 
 
-def table_nodes(network: Architecture):  # type: ignore[no-untyped-def]
-    return LatencyTable()._nodes(network)
+def names_of(network: Architecture) -> list[str]:
+    return list(LatencyTable()._names(network).values())
 
 
 def test_a_fitted_table_recovers_an_additive_clock_and_reports_its_errors() -> None:
@@ -145,23 +145,26 @@ def test_measured_latencies_are_nearly_additive(data_folder: Path) -> None:
 
 
 def test_a_table_is_brought_to_the_scale_of_whole_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine where whole networks take a quarter more than their operations one by one."""
-    import graphnas.cost
+    """On a machine where whole networks take a quarter more than their operations."""
+    import graphnas.timing
 
     space, rng = registry.get_space("proxylessnas"), np.random.default_rng(0)
     networks = [space.network(space.sample(rng), SMALL, channels=4, head=8) for _ in range(4)]
 
-    def machine(module, inputs, **options):  # type: ignore[no-untyped-def]
-        params = sum(p.numel() for p in module.parameters())
-        return 1e-3 * (params + 1) * (1.25 if hasattr(module, "head") else 1.0)
+    def params(module):  # type: ignore[no-untyped-def]
+        return sum(p.numel() for p in module.parameters())
 
-    monkeypatch.setattr(graphnas.cost, "latency", machine)
+    def of_nodes(module, inputs, **options):  # type: ignore[no-untyped-def]
+        layers = [n for n in module.graph.nodes if n.op == "call_module"]
+        return {n.meta["place"]: 1e-3 * params(module.get_submodule(n.target)) for n in layers}
+
+    monkeypatch.setattr(graphnas.timing, "latency", lambda module, *_, **__: 1.25e-3 * params(module))
+    monkeypatch.setattr(graphnas.timing, "node_latencies", of_nodes)
     table = LatencyTable().measure(networks)
-    raw = [table.relative_error(network) for network in networks]
-    assert all(error == pytest.approx(-0.2, abs=0.01) for error in raw)
+    assert [table.relative_error(network) for network in networks] == pytest.approx([-0.2] * 4)
     table.calibrate(networks[:2])
-    assert table.scale == pytest.approx(1.25, rel=0.01)
-    assert all(abs(table.relative_error(network)) < 0.01 for network in networks[2:])
+    assert table.scale == pytest.approx(1.25)
+    assert [table.relative_error(network) for network in networks[2:]] == pytest.approx([0, 0])
     table.save(tmp_path / "table.json")
     assert LatencyTable.load(tmp_path / "table.json").latency(networks[3]) == table.latency(networks[3])
     with pytest.raises(GraphnasError, match="at least one network"):
