@@ -150,12 +150,12 @@ class GradientSearch:
             )
         self.region = region
         whole = region or Region.whole(self.supernet.space)
-        self.problem = RegionProblem(self.supernet, self.task, whole, start)
-        self.streams = streams_of(self.task, self.batch, self.method.split, seed)
         self.rank, self.processes = join_processes()
+        self.streams = streams_of(self.task, self.batch, self.method.split, seed)
         if self.processes > 1:
             self.streams = share_of_each_batch(self.streams, self.rank, self.processes)
-            join_norms(self.supernet)
+            join_norms(self.supernet)  # before the problem looks where its tensors stand
+        self.problem = RegionProblem(self.supernet, self.task, whole, start)
 
     @property
     def checkpoint(self) -> Path | None:

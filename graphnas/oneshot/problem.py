@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from graphnas.compile import compile
 from graphnas.errors import GraphnasError
 from graphnas.oneshot.base import CARRIED, Group, Mix, State, Tensors
 from graphnas.oneshot.supernet import Supernet, rows_of
+from graphnas.oneshot.swapping import Swapping
 from graphnas.oneshot.task_streams import Drawn, Following
 from graphnas.ops.mixture import Row
 from graphnas.tasks.base import Batch, Task
@@ -37,6 +37,7 @@ class SupernetProblem:
         self.supernet = supernet.train()
         self.task = task
         self.groups: tuple[Group, ...] = supernet.groups
+        self._swapping = Swapping(self.supernet)
 
     def initial(self, seed: int) -> State:
         """Fresh weights, those of a supernet that is made with this seed; the supernet's own stay."""
@@ -68,19 +69,19 @@ class SupernetProblem:
         """
         self._check(mix)
         given, seed = batch if isinstance(batch, Drawn) else (batch, 0)
-        buffers = {name: b.clone() for name, b in _of_network(state.buffers).items()}
+        parameters = [state.parameters[name] for name in self._swapping.parameters]
+        buffers = [state.buffers[name].clone() for name in self._swapping.buffers]
         own = f"{CARRIED}.{stream}."
         goes_on = isinstance(batch, Following)
         before = [b for name, b in state.buffers.items() if goes_on and name.startswith(own)]
         inputs = (*given.inputs[: len(given.inputs) - len(before)], *before)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), self._swapping.holding(parameters, buffers):
             torch.manual_seed(seed)
-            made = functional_call(
-                self.supernet, {**state.parameters, **buffers}, laid_out(inputs), {"mix": self.rows(mix)}
-            )
+            made = self.supernet(*laid_out(inputs), mix=self.rows(mix))
+            now = self._swapping.buffers_now()
         others = {k: b for k, b in state.buffers.items() if k.startswith(CARRIED) and not k.startswith(own)}
         after = {f"{own}{i}": value for i, value in enumerate(self.task.carried(made))}
-        return made, {**buffers, **others, **after}
+        return made, {**dict(zip(self._swapping.buffers, now, strict=True)), **others, **after}
 
     def rows(self, mix: Mix) -> dict[str, tuple[Row, ...]]:
         """The mixing weights as the supernet takes them: which options run, and how their weights get a gradient."""

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from graphnas.oneshot.swapping import Swapping
+
 
 class Step(NamedTuple):
     """``part += function(*reads, *sides)``: which part, which others it reads, which side inputs, and the function."""
@@ -38,56 +40,27 @@ class Chain(nn.Module):
         super().__init__()
         self.parts = parts
         self.steps = tuple(steps)  # in a tuple, modules are not registered a second time
-        self.places: list[_Places] = []
+        self.places: list[Swapping] = []
 
     def forward(self, *arguments: Any) -> tuple[Tensor, ...]:
         """The last state for the first one and the side inputs: tensors, or tuples that hold some."""
         leaves, form = tree_flatten(list(arguments[self.parts :]))
         moving = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        self.places = self.places or [_Places(step.function) for step in self.steps]
+        self.places = self.places or [Swapping(step.function) for step in self.steps]
         number: dict[int, int] = {}
         tensors: list[Tensor] = []
         weights: list[list[int]] = []
         for places in self.places:
-            here = [module._parameters[name] for module, name in places.parameters]
+            here = places.now()
             for p in here:
                 if id(p) not in number:
                     number[id(p)] = len(tensors)
-                    tensors.append(p)  # type: ignore[arg-type]
+                    tensors.append(p)
             weights.append([number[id(p)] for p in here])
         run = _Run(self.parts, self.steps, self.places, weights, form, leaves, moving)
         sides = [leaves[i] for i in moving]
         made: tuple[Tensor, ...] = _Reversible.apply(run, *arguments[: self.parts], *sides, *tensors)  # type: ignore[no-untyped-call]
         return made
-
-
-class _Places:
-    """Where a module keeps its parameters and buffers, so that others can take their places for a call.
-
-    The same as ``torch.func.functional_call``, which looks for all of them again in every call.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        modules = list(module.modules())
-        self.parameters = [(m, name) for m in modules for name, p in m._parameters.items() if p is not None]
-        self.buffers = [(m, name) for m in modules for name, b in m._buffers.items() if b is not None]
-
-    @contextmanager
-    def holding(self, parameters: Sequence[Tensor]) -> Iterator[None]:
-        """These parameters, and copies of the buffers, for a while."""
-        before = [m._parameters[name] for m, name in self.parameters]
-        kept = [m._buffers[name] for m, name in self.buffers]
-        try:
-            for (m, name), p in zip(self.parameters, parameters, strict=True):
-                m._parameters[name] = p  # type: ignore[assignment]
-            for (m, name), b in zip(self.buffers, kept, strict=True):
-                m._buffers[name] = None if b is None else b.clone()
-            yield
-        finally:
-            for (m, name), old in zip(self.parameters, before, strict=True):
-                m._parameters[name] = old
-            for (m, name), b in zip(self.buffers, kept, strict=True):
-                m._buffers[name] = b
 
 
 class _Noise(NamedTuple):
@@ -105,7 +78,7 @@ class _Run:
         self,
         parts: int,
         steps: Sequence[Step],
-        places: Sequence[_Places],
+        places: Sequence[Swapping],
         weights: Sequence[Sequence[int]],
         form: TreeSpec,
         leaves: Sequence[Any],
@@ -163,7 +136,7 @@ class _Reversible(torch.autograd.Function):
                 used = [*range(count), *(i + count for i in own)]
                 values = [leaf(rest[i]) if asked[i] else rest[i] for i in used]
                 sides = run.sides(values[:count])
-                with places.holding(values[count:]):
+                with places.holding(values[count:], [b.clone() for b in places.buffers_now()]):
                     added = step.function(*reads, *(sides[i] for i in step.sides))
                 wanted = [(i, value) for i, value in zip(used, values, strict=True) if asked[i]]
                 found: Sequence[Tensor | None] = [None] * (len(reads) + len(wanted))
