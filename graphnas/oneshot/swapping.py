@@ -14,8 +14,8 @@ _Places = list[tuple[dict[str, Any], str, int]]
 class Swapping:
     """Where a module keeps its parameters and buffers, so that others can take their places for a call.
 
-    What ``torch.func.functional_call`` does, which looks for all places again in every call: a tenth of a step of a small
-    supernet. A tensor that stands in several places is swapped in all of them. The module may not get other layers later.
+    What ``torch.func.functional_call`` does, which looks for all places again in every call. A tensor that stands in several
+    places is swapped in all of them. The module may not get other layers later.
 
     Args:
         module: whose tensors are swapped.
