@@ -37,6 +37,7 @@ td.number small{white-space:normal}
 .summary{font-size:13px}
 .summary td{overflow-wrap:break-word}
 .summary td.number{white-space:normal}
+.summary td[data-label=time]{white-space:nowrap}
 td.number,th.number{text-align:right;font-variant-numeric:tabular-nums;padding-right:14px}
 td b{font-weight:650}
 small{color:#64748b;font-size:12px}
