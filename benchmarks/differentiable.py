@@ -1,11 +1,15 @@
 """Quality of gradient-based search: python benchmarks/differentiable.py [--quick] [--only TEXT] [--shard I/N]
 
     nasbench201   every method with a supernet of 4 channels and 1 cell a stage on the 16-pixel CIFAR-10 data, 3 seeds; what it
-                  derives is looked up in the table (test accuracy after 200 epochs, three training seeds)
+                  derives is looked up in the table (test accuracy after 200 epochs, three training seeds). All have 20 epochs but
+                  GDAS, whose steps run one operation an edge: 60, about the seconds of DARTS. "snas, no cost" is SNAS without
+                  its resource cost
     random        random search with the seconds of a DARTS search: networks of the same size are trained for 5 epochs each on the
                   same data until the time is over; the best by validation is looked up
     s2, s4        RobustDARTS's spaces with DARTS and ZARTS-MGS: how many of the 16 derived operations are skips (S2) or noise
                   (S4), and the validation accuracy of the derived network after 10 epochs
+
+A published search has 4 to 40 times as many steps. Settings that are lengths a step are therefore multiplied: see ``adapted``.
 
 Every row is a search of its own that is continued from its checkpoint when it was interrupted; finished rows are appended to a file of
 JSON lines, and a second run computes what is missing. Seconds are those of one thread's CPU time in this process.
@@ -36,18 +40,25 @@ from graphnas.oneshot.gates import Every
 from graphnas.oneshot.gradient_search import GradientSearch
 from graphnas.oneshot.method import Method
 from graphnas.oneshot.methods import get, names
+from graphnas.oneshot.optimisers import SGD, Adam
 from graphnas.oneshot.perturbation import Perturbation
-from graphnas.oneshot.schedules import Schedule
+from graphnas.oneshot.schedules import Constant, Cosine, Schedule
 from graphnas.search import trial_seed
 from spaces import darts
 
 TASK = "cifar10-16px"
 SEEDS = (0, 1, 2)
-EPOCHS, BATCH, IMAGES = 30, 16, 2_400
-NOT_HERE = {"unas", "robust_darts", "dartsformer", "darts1_recurrent", "darts2_recurrent"}
-"""Selectors keep two inputs of every node, which is not this space; the early stop differs from DARTS in its end only; the others are
-records for text."""
+EPOCHS, BATCH, IMAGES = 20, 16, 2_400
+LONGER = {"gdas": 60}
+NO_COST = "snas, no cost"
+NOT_HERE = {"unas", "dartsformer", "rl_darts", "darts1_recurrent", "darts2_recurrent"}
+"""Selectors keep two inputs of every node, which is not this space; the others are records for text and games."""
 KEYS = ("part", "method", "seed", "quick")
+ZARTS: dict[str, dict[str, Any]] = {
+    "zarts_mgs": {"sigma": Cosine(0.2, 0.0, begin=0.2)},
+    "zarts_rs": {"sigma": Constant(0.1), "samples": 2},
+    "zarts_gld": {"largest": 0.8, "smallest": 0.1},
+}
 NARROW = {"channels": 4, "cells": 1}
 ROBUST = {"s2": ("darts_s2", "skip_connect"), "s4": ("darts_s4", "noise")}
 ROBUST_SIZE = {"channels": 4, "cells": 3}
@@ -67,22 +78,31 @@ class Scaled:
 def adapted(name: str, quick: bool) -> Method:
     """The method with what depends on the length of the search and the size of the data.
 
-    A step of alpha moves it by about its learning rate, and this search has far fewer of them than the published ones, so the rate
-    is multiplied by the ratio of their numbers.
+    A step of Adam moves a parameter by about its rate, and this search has far fewer steps than the published ones, so rates of Adam
+    are multiplied by the ratio of their numbers. ZARTS adds what it finds to alpha as it is: it steps twice as often, on five steps
+    of the candidates' weights instead of ten, with the sigma of 0.2 that its authors take for RobustDARTS's spaces; the radii of
+    its descent and the rate of its random search, which are not published, are as much larger.
     """
-    method = get(name)
+    method = replace(get("snas"), name=name, regularisers=()) if name == NO_COST else get(name)
     changed: dict[str, Any] = {"batch": BATCH}
-    published = method.epochs * 50_000 / method.batch
-    if method.architecture is not None and not quick:
-        rate = method.architecture.rate
-        longer = published / (EPOCHS * IMAGES / BATCH)
-        changed["architecture"] = replace(method.architecture, rate=Scaled(rate, longer))
+    if not quick:
+        longer = method.epochs * 50_000 / method.batch / (epochs_of(name) * IMAGES / BATCH)
+        for part in ("inner", "architecture"):
+            rule = getattr(method, part)
+            if isinstance(rule, Adam):
+                changed[part] = replace(rule, rate=Scaled(rule.rate, longer))
     if isinstance(method.discretiser, Perturbation):
         changed["discretiser"] = Perturbation(epochs=0 if quick else 1)
     if name.startswith("zarts"):
-        changed["gate"] = Every(2 if quick else 10, warmup=0.0 if quick else 0.2)
-        changed["outer"] = replace(method.outer, steps=2) if quick else method.outer
+        changed["gate"] = Every(2 if quick else 5, warmup=0.0 if quick else 0.2)
+        changed["outer"] = replace(method.outer, steps=2 if quick else 5, **ZARTS[name])
+        if name == "zarts_rs":
+            changed["architecture"] = SGD(Constant(1.0))
     return replace(method, **changed)
+
+
+def epochs_of(name: str) -> int:
+    return LONGER.get(name, EPOCHS)
 
 
 def searched(row: Mapping[str, Any], folder: Path) -> GradientSearch:
@@ -95,7 +115,7 @@ def searched(row: Mapping[str, Any], folder: Path) -> GradientSearch:
         TASK,
         None,
         method,
-        epochs=2 if quick else EPOCHS,
+        epochs=2 if quick else epochs_of(row["method"]),
         steps=2 if quick else None,
         size=NARROW if in_table else ROBUST_SIZE,
         seed=row["seed"],
@@ -151,7 +171,7 @@ def random_search(row: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[st
 
 def plan(quick: bool) -> list[dict[str, Any]]:
     seeds = SEEDS[:1] if quick else SEEDS
-    rows = [("nasbench201", name) for name in names() if name not in NOT_HERE]
+    rows = [("nasbench201", name) for name in (*names(), NO_COST) if name not in NOT_HERE]
     rows += [("random", "random")] + [(part, name) for part in ROBUST for name in ("darts1", "zarts_mgs")]
     return [{"part": part, "method": name, "seed": seed, "quick": quick} for part, name in rows for seed in seeds]
 
