@@ -1,15 +1,15 @@
 """Quality of gradient-based search: python benchmarks/differentiable.py [--quick] [--only TEXT] [--shard I/N]
 
     nasbench201   every method with a supernet of 4 channels and 1 cell a stage on the 16-pixel CIFAR-10 data, 3 seeds; what it
-                  derives is looked up in the table (test accuracy after 200 epochs, three training seeds). All have 20 epochs but
-                  GDAS, whose steps run one operation an edge: 60, about the seconds of DARTS. "snas, no cost" is SNAS without
-                  its resource cost
+                  derives is looked up in the table (test accuracy after 200 epochs, three training seeds). DARTS has 20 epochs,
+                  dearer methods fewer and GDAS, which runs one operation an edge, more: all within about one and a half times the
+                  seconds of DARTS. "snas, no cost" is SNAS without its resource cost
     random        random search with the seconds of a DARTS search: networks of the same size are trained for 5 epochs each on the
                   same data until the time is over; the best by validation is looked up
-    s2, s4        RobustDARTS's spaces with DARTS and ZARTS-MGS: how many of the 16 derived operations are skips (S2) or noise
+    s2, s4        10 epochs in RobustDARTS's spaces with DARTS and ZARTS-MGS: how many of the 16 derived operations are skips (S2) or noise
                   (S4), and the validation accuracy of the derived network after 10 epochs
 
-A published search has 4 to 40 times as many steps. Settings that are lengths a step are therefore multiplied: see ``adapted``.
+A published search has 10 to 50 times as many steps. Settings that are lengths a step are therefore multiplied: see ``adapted``.
 
 Every row is a search of its own that is continued from its checkpoint when it was interrupted; finished rows are appended to a file of
 JSON lines, and a second run computes what is missing. Seconds are those of one thread's CPU time in this process.
@@ -48,8 +48,18 @@ from spaces import darts
 
 TASK = "cifar10-16px"
 SEEDS = (0, 1, 2)
-EPOCHS, BATCH, IMAGES = 20, 16, 2_400
-LONGER = {"gdas": 60}
+BATCH, IMAGES = 16, 2_400
+EPOCHS, ROBUST_EPOCHS = 20, 10
+OTHERS = {
+    "darts2": 10,
+    "gdas": 60,
+    "idarts": 15,
+    "unas_edges": 8,
+    "zarts_gld": 12,
+    "zarts_mgs": 12,
+    "zarts_rs": 12,
+}
+"""Epochs of methods whose steps cost more or less than those of DARTS."""
 NO_COST = "snas, no cost"
 NOT_HERE = {"unas", "dartsformer", "rl_darts", "darts1_recurrent", "darts2_recurrent"}
 """Selectors keep two inputs of every node, which is not this space; the others are records for text and games."""
@@ -75,7 +85,7 @@ class Scaled:
         return self.factor * self.schedule(progress)
 
 
-def adapted(name: str, quick: bool) -> Method:
+def adapted(name: str, quick: bool, epochs: int) -> Method:
     """The method with what depends on the length of the search and the size of the data.
 
     A step of Adam moves a parameter by about its rate, and this search has far fewer steps than the published ones, so rates of Adam
@@ -86,7 +96,7 @@ def adapted(name: str, quick: bool) -> Method:
     method = replace(get("snas"), name=name, regularisers=()) if name == NO_COST else get(name)
     changed: dict[str, Any] = {"batch": BATCH}
     if not quick:
-        longer = method.epochs * 50_000 / method.batch / (epochs_of(name) * IMAGES / BATCH)
+        longer = method.epochs * 50_000 / method.batch / (epochs * IMAGES / BATCH)
         for part in ("inner", "architecture"):
             rule = getattr(method, part)
             if isinstance(rule, Adam):
@@ -101,21 +111,17 @@ def adapted(name: str, quick: bool) -> Method:
     return replace(method, **changed)
 
 
-def epochs_of(name: str) -> int:
-    return LONGER.get(name, EPOCHS)
-
-
 def searched(row: Mapping[str, Any], folder: Path) -> GradientSearch:
     """The finished search of a row."""
-    quick = row["quick"]
-    method = adapted(row["method"], quick)
-    in_table = row["part"] == "nasbench201"
+    quick, in_table = row["quick"], row["part"] == "nasbench201"
+    epochs = 2 if quick else OTHERS.get(row["method"], EPOCHS) if in_table else ROBUST_EPOCHS
+    method = adapted(row["method"], quick, epochs)
     search = GradientSearch(
         "nasbench201" if in_table else ROBUST[row["part"]][0],
         TASK,
         None,
         method,
-        epochs=2 if quick else epochs_of(row["method"]),
+        epochs=epochs,
         steps=2 if quick else None,
         size=NARROW if in_table else ROBUST_SIZE,
         seed=row["seed"],
