@@ -1,15 +1,17 @@
-"""Quality of gradient-based search: python benchmarks/differentiable.py [--quick] [--only TEXT] [--shard I/N]
+"""Quality of gradient-based search: python benchmarks/differentiable.py [--quick] [--cold] [--only TEXT] [--seed N]
 
     nasbench201   every method with a supernet of 4 channels and 1 cell a stage on the 16-pixel CIFAR-10 data, 3 seeds; what it
-                  derives is looked up in the table (test accuracy after 200 epochs, three training seeds). DARTS has 20 epochs,
-                  dearer methods fewer and GDAS, which runs one operation an edge, more: all within about one and a half times the
-                  seconds of DARTS. "snas, no cost" is SNAS without its resource cost
+                  derives is looked up in the table (test accuracy after 200 epochs, three training seeds). DARTS has 12 epochs,
+                  dearer methods fewer and GDAS, which runs one operation an edge, more: all within about twice the seconds of
+                  DARTS. "snas, no cost" is SNAS without its resource cost
     random        random search with the seconds of a DARTS search: networks of the same size are trained for 5 epochs each on the
                   same data until the time is over; the best by validation is looked up
-    s2, s4        10 epochs in RobustDARTS's spaces with DARTS and ZARTS-MGS: how many of the 16 derived operations are skips (S2) or noise
+    s2, s4        RobustDARTS's spaces with DARTS and ZARTS-MGS: how many of the 16 derived operations are skips (S2) or noise
                   (S4), and the validation accuracy of the derived network after 10 epochs
 
-A published search has 10 to 50 times as many steps. Settings that are lengths a step are therefore multiplied: see ``adapted``.
+A published search has 20 to 80 times as many steps. Alpha's steps are therefore longer (see ``adapted``), and lest they come before the
+weights mean anything, these are trained first with all options weighted equally, once for each seed and kind of supernet
+(``warmed_up``; --cold leaves it out). The seconds of this are shown apart.
 
 Every row is a search of its own that is continued from its checkpoint when it was interrupted; finished rows are appended to a file of
 JSON lines, and a second run computes what is missing. Seconds are those of one thread's CPU time in this process.
@@ -36,12 +38,14 @@ import torch
 from graphnas import registry
 from graphnas.estimators.fidelity import Fidelity
 from graphnas.estimators.training import TrainingEstimator
+from graphnas.oneshot.base import State
 from graphnas.oneshot.gates import Every
 from graphnas.oneshot.gradient_search import GradientSearch
 from graphnas.oneshot.method import Method
 from graphnas.oneshot.methods import get, names
 from graphnas.oneshot.optimisers import SGD, Adam
 from graphnas.oneshot.perturbation import Perturbation
+from graphnas.oneshot.relaxations import Softmax
 from graphnas.oneshot.schedules import Constant, Cosine, Schedule
 from graphnas.search import trial_seed
 from spaces import darts
@@ -49,23 +53,16 @@ from spaces import darts
 TASK = "cifar10-16px"
 SEEDS = (0, 1, 2)
 BATCH, IMAGES = 16, 2_400
-EPOCHS, ROBUST_EPOCHS = 20, 10
-OTHERS = {
-    "darts2": 10,
-    "gdas": 60,
-    "idarts": 15,
-    "unas_edges": 8,
-    "zarts_gld": 12,
-    "zarts_mgs": 12,
-    "zarts_rs": 12,
-}
+EPOCHS, ROBUST_EPOCHS = 12, 8
+OTHERS = {"darts2": 6, "gdas": 36, "idarts": 9, "unas_edges": 5, "zarts_gld": 9, "zarts_mgs": 9, "zarts_rs": 9}
 """Epochs of methods whose steps cost more or less than those of DARTS."""
+WARMUP, ROBUST_WARMUP = 30, 12
 NO_COST = "snas, no cost"
 NOT_HERE = {"unas", "dartsformer", "rl_darts", "darts1_recurrent", "darts2_recurrent"}
 """Selectors keep two inputs of every node, which is not this space; the others are records for text and games."""
-KEYS = ("part", "method", "seed", "quick")
+KEYS = ("part", "method", "seed", "quick", "cold")
 ZARTS: dict[str, dict[str, Any]] = {
-    "zarts_mgs": {"sigma": Cosine(0.2, 0.0, begin=0.2)},
+    "zarts_mgs": {"sigma": Cosine(0.2, 0.0)},
     "zarts_rs": {"sigma": Constant(0.1), "samples": 2},
     "zarts_gld": {"largest": 0.8, "smallest": 0.1},
 }
@@ -85,13 +82,14 @@ class Scaled:
         return self.factor * self.schedule(progress)
 
 
-def adapted(name: str, quick: bool, epochs: int) -> Method:
+def adapted(name: str, quick: bool, epochs: int, cold: bool) -> Method:
     """The method with what depends on the length of the search and the size of the data.
 
     A step of Adam moves a parameter by about its rate, and this search has far fewer steps than the published ones, so rates of Adam
     are multiplied by the ratio of their numbers. ZARTS adds what it finds to alpha as it is: it steps twice as often, on five steps
     of the candidates' weights instead of ten, with the sigma of 0.2 that its authors take for RobustDARTS's spaces; the radii of
-    its descent and the rate of its random search, which are not published, are as much larger.
+    its descent and the rate of its random search, which are not published, are as much larger. A method's own first epochs without
+    steps of alpha are left out where the weights were trained before.
     """
     method = replace(get("snas"), name=name, regularisers=()) if name == NO_COST else get(name)
     changed: dict[str, Any] = {"batch": BATCH}
@@ -104,31 +102,62 @@ def adapted(name: str, quick: bool, epochs: int) -> Method:
     if isinstance(method.discretiser, Perturbation):
         changed["discretiser"] = Perturbation(epochs=0 if quick else 1)
     if name.startswith("zarts"):
-        changed["gate"] = Every(2 if quick else 5, warmup=0.0 if quick else 0.2)
+        changed["gate"] = Every(2 if quick else 5, warmup=0.2)
         changed["outer"] = replace(method.outer, steps=2 if quick else 5, **ZARTS[name])
         if name == "zarts_rs":
             changed["architecture"] = SGD(Constant(1.0))
-    return replace(method, **changed)
+    method = replace(method, **changed)
+    if isinstance(method.gate, Every) and not cold:
+        method = replace(method, gate=replace(method.gate, warmup=0.0))
+    return method
 
 
-def searched(row: Mapping[str, Any], folder: Path) -> GradientSearch:
-    """The finished search of a row."""
-    quick, in_table = row["quick"], row["part"] == "nasbench201"
-    epochs = 2 if quick else OTHERS.get(row["method"], EPOCHS) if in_table else ROBUST_EPOCHS
-    method = adapted(row["method"], quick, epochs)
-    search = GradientSearch(
+def search_of(row: Mapping[str, Any], folder: Path, method: Method, epochs: int, **options: Any) -> GradientSearch:
+    in_table = row["part"] == "nasbench201"
+    tag = f"{'-quick' if row['quick'] else ''}{'-cold' if row['cold'] else ''}"
+    return GradientSearch(
         "nasbench201" if in_table else ROBUST[row["part"]][0],
         TASK,
         None,
         method,
         epochs=epochs,
-        steps=2 if quick else None,
+        steps=2 if row["quick"] else None,
         size=NARROW if in_table else ROBUST_SIZE,
         seed=row["seed"],
-        store=folder / f"{row['part']}-{row['method']}-{row['seed']}{'-quick' if quick else ''}.db",
+        store=folder / f"{row['part']}-{method.name}-{row['seed']}{tag}.db",
+        **options,
     )
+
+
+def warmed_up(row: Mapping[str, Any], folder: Path, method: Method) -> State:
+    """Weights of the method's kind of supernet, trained with all options weighted equally on the half that DARTS trains on."""
+    kind = method.relaxation if method.relaxation.channels > 1 or method.relaxation.node_norm else Softmax()
+    full = WARMUP if row["part"] == "nasbench201" else ROBUST_WARMUP
+    shut = replace(
+        get("darts1"),
+        name=f"warm-up-{type(kind).__name__}",
+        relaxation=kind,
+        inner=replace(get("darts1").inner, rate=Constant(0.025)),
+        gate=Every(1, until=0.0),
+        batch=BATCH,
+    )
+    search = search_of(row, folder, shut, 1 if row["quick"] else full)
     search.run()
-    return search
+    assert search.state is not None
+    return search.state.weights
+
+
+def searched(row: Mapping[str, Any], folder: Path) -> tuple[GradientSearch, float]:
+    """The finished search of a row, and the seconds of what comes before it."""
+    table_epochs = OTHERS.get(row["method"], EPOCHS)
+    epochs = 2 if row["quick"] else table_epochs if row["part"] == "nasbench201" else ROBUST_EPOCHS
+    method = adapted(row["method"], row["quick"], epochs, row["cold"])
+    start = time.process_time()
+    weights = None if row["cold"] else warmed_up(row, folder, method)
+    before = time.process_time() - start
+    search = search_of(row, folder, method, epochs, start=weights)
+    search.run()
+    return search, before
 
 
 def looked_up(architecture: Any) -> dict[str, float]:
@@ -140,12 +169,13 @@ def found(row: Mapping[str, Any], folder: Path, rows: list[dict[str, Any]]) -> d
     start = time.process_time()
     if row["part"] == "random":
         return {**row, **random_search(row, rows)}
-    search = searched(row, folder)
+    search, before = searched(row, folder)
     assert search.derived is not None
     assert search.state is not None
     last = search.state.history[-1]
     count = {"forward": search.state.count.forward, "backward": search.state.count.backward}
-    made = {**row, **count, "cpu": time.process_time() - start, "parameter_free": last["parameter_free"]}
+    figures = {"warm_up": before, "parameter_free": last["parameter_free"]}
+    made = {**row, **count, "cpu": time.process_time() - start - before, **figures}
     if row["part"] == "nasbench201":
         return {**made, "architecture": search.space.describe(search.derived), **looked_up(search.derived)}
     family, bad = ROBUST[row["part"]]
@@ -158,9 +188,10 @@ def found(row: Mapping[str, Any], folder: Path, rows: list[dict[str, Any]]) -> d
 
 
 def random_search(row: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The time is that of DARTS with the same seed."""
-    like = [r for r in rows if r["part"] == "nasbench201" and r["method"] == "darts1" and r["quick"] == row["quick"]]
-    limit = statistics.fmean(r["cpu"] for r in like)
+    """The time is that of DARTS, and of the longest of what came before a search: others found that done."""
+    every = [r for r in rows if r["part"] == "nasbench201" and all(r[k] == row[k] for k in ("quick", "cold"))]
+    limit = statistics.fmean(r["cpu"] for r in every if r["method"] == "darts1")
+    limit += max(r["warm_up"] for r in every)
     space, rng = registry.get_space("nasbench201"), np.random.default_rng(row["seed"])
     fidelity = Fidelity(epochs=1 if row["quick"] else 5, data=0.1 if row["quick"] else 1.0, size=NARROW)
     estimator = TrainingEstimator(space, registry.get_task(TASK), fidelity)
@@ -175,11 +206,11 @@ def random_search(row: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[st
     return {**made, "architecture": space.describe(best[1]), **looked_up(best[1])}
 
 
-def plan(quick: bool) -> list[dict[str, Any]]:
+def plan(quick: bool, cold: bool) -> list[dict[str, Any]]:
     seeds = SEEDS[:1] if quick else SEEDS
     rows = [("nasbench201", name) for name in (*names(), NO_COST) if name not in NOT_HERE]
     rows += [("random", "random")] + [(part, name) for part in ROBUST for name in ("darts1", "zarts_mgs")]
-    return [{"part": part, "method": name, "seed": seed, "quick": quick} for part, name in rows for seed in seeds]
+    return [dict(zip(KEYS, (*row, seed, quick, cold), strict=True)) for row in rows for seed in seeds]
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -210,16 +241,20 @@ def known(path: Path) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="searches of 4 steps, one seed: whether everything runs")
+    parser.add_argument("--cold", action="store_true", help="start from weights as they are drawn")
     parser.add_argument("--only", default="", help="rows whose 'part method seed' contains this text")
-    parser.add_argument("--shard", default="1/1", help="i/n: the i-th of n shares of the rows; all append to one file")
+    parser.add_argument(
+        "--seed", type=int, action="append", help="only this seed; repeatable. Two processes must not share one"
+    )
     parser.add_argument("--results", type=Path, default=Path("differentiable.jsonl"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     folder = arguments.results.with_suffix(".searches")
     folder.mkdir(parents=True, exist_ok=True)
-    share, shares = map(int, arguments.shard.split("/"))
-    wanted = [r for r in plan(arguments.quick) if arguments.only in f"{r['part']} {r['method']} {r['seed']}"]
-    for row in wanted[share - 1 :: shares]:
+    for row in plan(arguments.quick, arguments.cold):
+        other_seed = arguments.seed and row["seed"] not in arguments.seed
+        if other_seed or arguments.only not in f"{row['part']} {row['method']} {row['seed']}":
+            continue
         rows = known(arguments.results)
         if any(all(row[k] == r[k] for k in KEYS) for r in rows):
             continue
@@ -229,7 +264,7 @@ def main() -> None:
         show([made])
     rows = known(arguments.results)
     print()
-    show([row for row in rows if row["quick"] == arguments.quick])
+    show([row for row in rows if (row["quick"], row["cold"]) == (arguments.quick, arguments.cold)])
 
 
 if __name__ == "__main__":

@@ -44,13 +44,14 @@ from graphnas.tasks.image import ImageTask
 from spaces import darts
 
 BATCH, CHANNELS, CELLS, SIDE = 16, 8, 5, 32
+IMAGES = 16 * BATCH  # of which a tenth, the part that UNAS sets aside, fills a batch
 METHODS = ("darts1", "darts2", "idarts", "snas", "gdas", "drnas", "zarts_mgs", "zarts_rs", "zarts_gld", "unas_edges")
 
 
 def images() -> ImageTask:
     generator = torch.Generator().manual_seed(0)
-    x = torch.randint(256, (8 * BATCH, 3, SIDE, SIDE), generator=generator, dtype=torch.uint8)
-    y = torch.arange(8 * BATCH) % 10
+    x = torch.randint(256, (IMAGES, 3, SIDE, SIDE), generator=generator, dtype=torch.uint8)
+    y = torch.arange(IMAGES) % 10
     return ImageTask((x, y), (x[:BATCH], y[:BATCH]), name="drawn", classes=10)
 
 
