@@ -45,7 +45,7 @@ from graphnas.oneshot.method import Method
 from graphnas.oneshot.methods import get, names
 from graphnas.oneshot.optimisers import SGD, Adam
 from graphnas.oneshot.perturbation import Perturbation
-from graphnas.oneshot.relaxations import Softmax
+from graphnas.oneshot.relaxations import Softmax, StraightThroughGumbel
 from graphnas.oneshot.schedules import Constant, Cosine, Schedule
 from graphnas.search import trial_seed
 from spaces import darts
@@ -130,8 +130,14 @@ def search_of(row: Mapping[str, Any], folder: Path, method: Method, epochs: int,
 
 
 def warmed_up(row: Mapping[str, Any], folder: Path, method: Method) -> State:
-    """Weights of the method's kind of supernet, trained with all options weighted equally on the half that DARTS trains on."""
-    kind = method.relaxation if method.relaxation.channels > 1 or method.relaxation.node_norm else Softmax()
+    """Weights that are trained before alpha moves, on the half of the data that DARTS trains on.
+
+    All options are weighted equally; where a method's supernet has other weights or runs one option at a time (GDAS), it is that
+    supernet, run in that way.
+    """
+    own = method.relaxation
+    alone = own.channels > 1 or own.node_norm or isinstance(own, StraightThroughGumbel)
+    kind = own if alone else Softmax()
     full = WARMUP if row["part"] == "nasbench201" else ROBUST_WARMUP
     shut = replace(
         get("darts1"),
@@ -214,23 +220,39 @@ def plan(quick: bool, cold: bool) -> list[dict[str, Any]]:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["part"], row["method"]), []).append(row)
-    for (part, method), members in groups.items():
-        on_table = part in ("nasbench201", "random")
-        values = [r["test" if on_table else "validation"] for r in members]
-        spread = f" +- {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-        each = ", ".join(f"{v:.2f}" for v in values)
-        passes = f"{members[0].get('forward', 0):>7} forward {members[0].get('backward', 0):>7} backward"
+    """A line for each method: figures of the seeds in order, passes and seconds of one search on average."""
+    if not rows:
+        return
+    print(
+        f"{'':<36}{'mean':>6}{'sd':>7}  {'seeds':<22}{'forward':>8}{'backward':>9}{'CPU s':>6}  collapse, seed by seed"
+    )
+    order = [(r["part"], r["method"]) for r in plan(False, False)]
+    for part, method in dict.fromkeys(order):
+        members = sorted((r for r in rows if (r["part"], r["method"]) == (part, method)), key=lambda r: r["seed"])
+        if not members:
+            continue
+        values = [r["test" if part in ("nasbench201", "random") else "validation"] for r in members]
+        spread = f"{statistics.stdev(values):.2f}" if len(values) > 1 else ""
+        each = " ".join(f"{v:.2f}" for v in values)
+        forward, backward, cpu = (
+            statistics.fmean(r.get(k, 0) for r in members) for k in ("forward", "backward", "cpu")
+        )
         note = ""
         if "collapsed" in members[0]:
-            note = f"; {ROBUST[part][1]} on {', '.join(str(r['collapsed']) for r in members)} of 16"
+            note = f"{ROBUST[part][1]} on " + ", ".join(str(r["collapsed"]) for r in members) + " of 16"
         elif "parameter_free" in members[0]:
-            note = "; parameter-free " + ", ".join(str(int(r["parameter_free"])) for r in members) + " of 6"
-        cpu = statistics.fmean(r["cpu"] for r in members)
-        mean = statistics.fmean(values)
-        print(f"{part:<12}{method:<22}{mean:>7.2f}{spread} ({each}){passes}{cpu:>8.0f} s{note}")
+            note = "parameter-free " + ", ".join(f"{r['parameter_free']:.0f}" for r in members) + " of 6"
+        elif "trials" in members[0]:
+            note = "networks " + ", ".join(str(r["trials"]) for r in members)
+        print(
+            f"{part:<12}{method:<24}{statistics.fmean(values):>6.2f}{spread:>7}  {each:<22}{forward:>8.0f}{backward:>9.0f}"
+            f"{cpu:>6.0f}  {note}"
+        )
+    before = [r["warm_up"] for r in rows if r.get("warm_up", 0) > 1]
+    if before:
+        print(
+            f"training of the weights before, where a row is the first to need it: {min(before):.0f} to {max(before):.0f} CPU s"
+        )
 
 
 def known(path: Path) -> list[dict[str, Any]]:
@@ -250,7 +272,6 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     folder = arguments.results.with_suffix(".searches")
-    folder.mkdir(parents=True, exist_ok=True)
     for row in plan(arguments.quick, arguments.cold):
         other_seed = arguments.seed and row["seed"] not in arguments.seed
         if other_seed or arguments.only not in f"{row['part']} {row['method']} {row['seed']}":
@@ -258,6 +279,7 @@ def main() -> None:
         rows = known(arguments.results)
         if any(all(row[k] == r[k] for k in KEYS) for r in rows):
             continue
+        folder.mkdir(parents=True, exist_ok=True)
         made = found(row, folder, rows)
         with arguments.results.open("a") as file:
             file.write(json.dumps(made) + "\n")
