@@ -88,8 +88,9 @@ def adapted(name: str, quick: bool, epochs: int, cold: bool) -> Method:
     A step of Adam moves a parameter by about its rate, and this search has far fewer steps than the published ones, so rates of Adam
     are multiplied by the ratio of their numbers. ZARTS adds what it finds to alpha as it is: it steps twice as often, on five steps
     of the candidates' weights instead of ten, with the sigma of 0.2 that its authors take for RobustDARTS's spaces; the radii of
-    its descent and the rate of its random search, which are not published, are as much larger. A method's own first epochs without
-    steps of alpha are left out where the weights were trained before.
+    its descent and the rate of its random search, which are not published, are as much larger. RobustDARTS looks at the curvature
+    after every epoch and may stop after the third, not every two and after the tenth of 50. A method's own first epochs
+    without steps of alpha are left out where the weights were trained before.
     """
     method = replace(get("snas"), name=name, regularisers=()) if name == NO_COST else get(name)
     changed: dict[str, Any] = {"batch": BATCH}
@@ -106,6 +107,8 @@ def adapted(name: str, quick: bool, epochs: int, cold: bool) -> Method:
         changed["outer"] = replace(method.outer, steps=2 if quick else 5, **ZARTS[name])
         if name == "zarts_rs":
             changed["architecture"] = SGD(Constant(1.0))
+    if method.stop is not None:
+        changed["stop"] = replace(method.stop, every=1, earliest=3)
     method = replace(method, **changed)
     if isinstance(method.gate, Every) and not cold:
         method = replace(method, gate=replace(method.gate, warmup=0.0))
