@@ -53,7 +53,7 @@ from spaces import darts
 TASK = "cifar10-16px"
 SEEDS = (0, 1, 2)
 BATCH, IMAGES = 16, 2_400
-EPOCHS, ROBUST_EPOCHS = 12, 7
+EPOCHS, ROBUST_EPOCHS = 12, 6
 OTHERS = {"darts2": 6, "gdas": 36, "idarts": 9, "unas_edges": 5, "zarts_gld": 9, "zarts_mgs": 9, "zarts_rs": 9}
 """Epochs of methods whose steps cost more or less than those of DARTS."""
 WARMUP, ROBUST_WARMUP = 30, 8
