@@ -82,16 +82,17 @@ class Scaled:
         return self.factor * self.schedule(progress)
 
 
-def adapted(name: str, quick: bool, epochs: int, cold: bool) -> Method:
+def adapted(row: Mapping[str, Any], epochs: int) -> Method:
     """The method with what depends on the length of the search and the size of the data.
 
     A step of Adam moves a parameter by about its rate, and this search has far fewer steps than the published ones, so rates of Adam
-    are multiplied by the ratio of their numbers. ZARTS adds what it finds to alpha as it is: it steps twice as often, on five steps
-    of the candidates' weights instead of ten, with the sigma of 0.2 that its authors take for RobustDARTS's spaces; the radii of
+    are multiplied by the ratio of their numbers. ZARTS adds what it finds to alpha as it is: on NAS-Bench-201 it steps twice as often,
+    everywhere on five steps of the candidates' weights instead of ten, with the sigma of 0.2 that its authors take for RobustDARTS's spaces; the radii of
     its descent and the rate of its random search, which are not published, are as much larger. RobustDARTS looks at the curvature
     after every epoch and may stop after the third, not every two and after the tenth of 50. A method's own first epochs
     without steps of alpha are left out where the weights were trained before.
     """
+    name, quick = row["method"], row["quick"]
     method = replace(get("snas"), name=name, regularisers=()) if name == NO_COST else get(name)
     changed: dict[str, Any] = {"batch": BATCH}
     if not quick:
@@ -103,14 +104,14 @@ def adapted(name: str, quick: bool, epochs: int, cold: bool) -> Method:
     if isinstance(method.discretiser, Perturbation):
         changed["discretiser"] = Perturbation(epochs=0 if quick else 1)
     if name.startswith("zarts"):
-        changed["gate"] = Every(2 if quick else 5, warmup=0.2)
+        changed["gate"] = Every(2 if quick else 5 if row["part"] == "nasbench201" else 10, warmup=0.2)
         changed["outer"] = replace(method.outer, steps=2 if quick else 5, **ZARTS[name])
         if name == "zarts_rs":
             changed["architecture"] = SGD(Constant(1.0))
     if method.stop is not None:
         changed["stop"] = replace(method.stop, every=1, earliest=3)
     method = replace(method, **changed)
-    if isinstance(method.gate, Every) and not cold:
+    if isinstance(method.gate, Every) and not row["cold"]:
         method = replace(method, gate=replace(method.gate, warmup=0.0))
     return method
 
@@ -160,7 +161,7 @@ def searched(row: Mapping[str, Any], folder: Path) -> tuple[GradientSearch, floa
     """The finished search of a row, and the seconds of what comes before it."""
     table_epochs = OTHERS.get(row["method"], EPOCHS)
     epochs = 2 if row["quick"] else table_epochs if row["part"] == "nasbench201" else ROBUST_EPOCHS
-    method = adapted(row["method"], row["quick"], epochs, row["cold"])
+    method = adapted(row, epochs)
     start = time.process_time()
     weights = None if row["cold"] else warmed_up(row, folder, method)
     before = time.process_time() - start
