@@ -3,7 +3,7 @@
     nasbench201   every method with a supernet of 4 channels and 1 cell a stage on the 16-pixel CIFAR-10 data, 3 seeds; what it
                   derives is looked up in the table (test accuracy after 200 epochs, three training seeds). DARTS has 12 epochs,
                   dearer methods fewer and GDAS, which runs one operation an edge, more: all within about twice the seconds of
-                  DARTS. "snas, no cost" is SNAS without its resource cost
+                  DARTS; and three variants
     random        random search with the seconds of a DARTS search: networks of the same size are trained for 5 epochs each on the
                   same data until the time is over; the best by validation is looked up
     s2, s4        RobustDARTS's spaces with DARTS and ZARTS-MGS: how many of the 16 derived operations are skips (S2) or noise
@@ -57,7 +57,12 @@ EPOCHS, ROBUST_EPOCHS = 12, 6
 OTHERS = {"darts2": 6, "gdas": 36, "idarts": 9, "unas_edges": 5, "zarts_gld": 9, "zarts_mgs": 9, "zarts_rs": 9}
 """Epochs of methods whose steps cost more or less than those of DARTS."""
 WARMUP, ROBUST_WARMUP = 30, 8
-NO_COST = "snas, no cost"
+VARIANTS = {
+    "snas, no cost": (replace(get("snas"), regularisers=()), EPOCHS),
+    "drnas, 24 epochs": (get("drnas"), 2 * EPOCHS),
+    "gdas, 60 epochs": (get("gdas"), 5 * EPOCHS),
+}
+"""Records and epochs. The last two have the share of their published epochs that the others have, whatever that costs."""
 NOT_HERE = {"unas", "dartsformer", "rl_darts", "darts1_recurrent", "darts2_recurrent"}
 """Selectors keep two inputs of every node, which is not this space; the others are records for text and games."""
 KEYS = ("part", "method", "seed", "quick", "cold")
@@ -86,15 +91,15 @@ def adapted(row: Mapping[str, Any], epochs: int) -> Method:
     """The method with what depends on the length of the search and the size of the data.
 
     A step of Adam moves a parameter by about its rate, and this search has far fewer steps than the published ones, so rates of Adam
-    are multiplied by the ratio of their numbers. ZARTS adds what it finds to alpha as it is: on NAS-Bench-201 it steps twice as often,
-    everywhere on five steps of the candidates' weights instead of ten, with the sigma of 0.2 that its authors take for RobustDARTS's spaces; the radii of
-    its descent and the rate of its random search, which are not published, are as much larger. RobustDARTS looks at the curvature
-    after every epoch and may stop after the third, not every two and after the tenth of 50. A method's own first epochs
-    without steps of alpha are left out where the weights were trained before.
+    are multiplied by the ratio of their numbers. ZARTS adds what it finds to alpha as it is: on NAS-Bench-201 it steps twice as
+    often, everywhere on five steps of the candidates' weights instead of ten, with the sigma of 0.2 that its authors take
+    for RobustDARTS's spaces; the radii of its descent and the rate of its random search, which are not published, are as much
+    larger. RobustDARTS looks at the curvature after every epoch and may stop after the third, not every two and after the tenth of
+    50. A method's own first epochs without steps of alpha are left out where the weights were trained before.
     """
     name, quick = row["method"], row["quick"]
-    method = replace(get("snas"), name=name, regularisers=()) if name == NO_COST else get(name)
-    changed: dict[str, Any] = {"batch": BATCH}
+    method = VARIANTS[name][0] if name in VARIANTS else get(name)
+    changed: dict[str, Any] = {"name": name, "batch": BATCH}
     if not quick:
         longer = method.epochs * 50_000 / method.batch / (epochs * IMAGES / BATCH)
         for part in ("inner", "architecture"):
@@ -159,8 +164,9 @@ def warmed_up(row: Mapping[str, Any], folder: Path, method: Method) -> State:
 
 def searched(row: Mapping[str, Any], folder: Path) -> tuple[GradientSearch, float]:
     """The finished search of a row, and the seconds of what comes before it."""
-    table_epochs = OTHERS.get(row["method"], EPOCHS)
-    epochs = 2 if row["quick"] else table_epochs if row["part"] == "nasbench201" else ROBUST_EPOCHS
+    name, in_table = row["method"], row["part"] == "nasbench201"
+    full = VARIANTS[name][1] if name in VARIANTS else OTHERS.get(name, EPOCHS) if in_table else ROBUST_EPOCHS
+    epochs = 2 if row["quick"] else full
     method = adapted(row, epochs)
     start = time.process_time()
     weights = None if row["cold"] else warmed_up(row, folder, method)
@@ -218,7 +224,7 @@ def random_search(row: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[st
 
 def plan(quick: bool, cold: bool) -> list[dict[str, Any]]:
     seeds = SEEDS[:1] if quick else SEEDS
-    rows = [("nasbench201", name) for name in (*names(), NO_COST) if name not in NOT_HERE]
+    rows = [("nasbench201", name) for name in (*names(), *VARIANTS) if name not in NOT_HERE]
     rows += [("random", "random")] + [(part, name) for part in ROBUST for name in ("darts1", "zarts_mgs")]
     return [dict(zip(KEYS, (*row, seed, quick, cold), strict=True)) for row in rows for seed in seeds]
 
