@@ -2,7 +2,7 @@
 
     nasbench201   every method with a supernet of 4 channels and 1 cell a stage on the 16-pixel CIFAR-10 data, 3 seeds; what it
                   derives is looked up in the table (test accuracy after 200 epochs, three training seeds). DARTS has 12 epochs,
-                  dearer methods fewer and GDAS, which runs one operation an edge, more: all within about twice the seconds of
+                  dearer methods fewer and GDAS, which runs one operation an edge, more: all within two and a half times the seconds of
                   DARTS; and three variants
     random        random search with the seconds of a DARTS search: networks of the same size are trained for 5 epochs each on the
                   same data until the time is over; the best by validation is looked up
