@@ -9,12 +9,6 @@ READY := $(VENV)/.ready
 export GRAPHNAS_DATA ?= $(abspath $(wildcard ../shared/data))
 export OMP_NUM_THREADS ?= 1
 
-# With the AVX2 kernels of PyTorch 2.13's oneDNN a test with very narrow convolutions aborts ("corrupted double-linked list"), with
-# its AVX kernels it passes. Which kernel it is was not isolated. Processors with AVX-512 take others.
-ifeq ($(shell grep -m 1 -c avx512f /proc/cpuinfo 2>/dev/null),0)
-export ONEDNN_MAX_CPU_ISA ?= AVX
-endif
-
 .PHONY: demo test lint format clean eda-tools procgen
 
 $(READY): pyproject.toml constraints.txt

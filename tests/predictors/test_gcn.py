@@ -125,7 +125,7 @@ def test_weights_come_from_labels_that_the_members_have_not_seen(monkeypatch):
     rng = np.random.default_rng(0)
     known = list({SPACE.key(a): a for a in (SPACE.sample(rng) for _ in range(400))}.values())[:150]
     noise = rng.normal(size=150)
-    predictor, seen = _spied(monkeypatch, known, noise, steps=150, width=16, networks=3)
+    predictor, seen = _spied(monkeypatch, known, noise, steps=300, width=16, networks=3)
     (unseen, targets, prior), *others = seen
     assert not others
     np.testing.assert_allclose(prior, [0.15, 0.6, 0.25])

@@ -116,13 +116,14 @@ def test_odd_channels_are_refused():
 # -- layers -------------------------------------------------------------------------------------
 
 
-def test_factorised_reduction_reads_even_and_odd_pixels():
-    layer = FactorizedReduce(1, 2, affine=False).eval()
+@pytest.mark.parametrize("channels", [1, 7, 8])
+def test_factorised_reduction_reads_even_and_odd_pixels(channels):
+    layer = FactorizedReduce(channels, 2, affine=False).eval()
     with torch.no_grad():
-        layer.first.weight.fill_(1.0)
-        layer.second.weight.fill_(1.0)
+        layer.first.weight.fill_(1 / channels)
+        layer.second.weight.fill_(1 / channels)
     for side in (4, 5):
-        x = torch.arange(1.0, side * side + 1).view(1, 1, side, side)
+        x = torch.arange(1.0, side * side + 1).view(1, 1, side, side).expand(1, channels, side, side)
         y = layer(x) * (1 + layer.norm.eps) ** 0.5  # running mean 0 and variance 1
         half = -(-side // 2)
         assert y.shape == (1, 2, half, half)
