@@ -15,6 +15,8 @@ size after 200 epochs), by Kendall's tau with a 95 % interval over the architect
     fitted_X         the GCN predictor fitted to the scores that X gives to the 1,000 uniform architectures
     both             mean rank by one_shot and one_shot_options
     random           random search with the CPU seconds of few_shot: networks of the same size, 5 epochs each
+    size             no weights: the number of parameters as the score; and the tau of each score above among architectures of equal
+                     number (the groups of more than 20, by their sizes), which size alone cannot order
     speed            scoring 1,000 architectures on 500 images against the bare forward passes of their networks (target: 1.2)
 
 "found" is the test accuracy in the table of what a search returns: the best of the 1,000 by score; for fitted_X the best of all 15,625 by
@@ -77,8 +79,10 @@ PARTS = (
     "both",
     "random",
     "gradient",
+    "size",
     "speed",
 )
+READ = ("one_shot", "one_shot_options", "few_shot", "rlnas", "rlnas_options", "rlnas_few_shot_options")
 FULL = {"epochs": 200, "tuning": 60, "uniform": 1000, "top": 500, "evolution": 2000, "speed": 1000, "matching": 20}
 QUICK = {"epochs": 1, "tuning": 1, "uniform": 20, "top": 10, "evolution": 120, "speed": 10, "matching": 1}
 
@@ -90,6 +94,7 @@ class Truth:
         table = registry.get_table(f"{SPACE}/cifar10").table
         self.space = registry.get_space(SPACE)
         self.test = np.asarray(table.columns["test"], dtype=float)
+        self.parameters = np.asarray(table.columns["params"], dtype=float)
         self.decisions = table.decisions
         rng = np.random.default_rng(2026)
         ranked = np.argsort(-self.test, kind="stable")[: len(self.test) // 10]
@@ -219,6 +224,19 @@ class Lab:
         best = int(self.truth.uniform[int(np.argmax(uniform))])
         return {**agreement(self.truth, uniform, top), "found": float(self.truth.test[best])}
 
+    def of_size(self) -> dict[str, Any]:
+        size, true = self.truth.parameters, self.truth.test[self.truth.uniform]
+        groups = [size[self.truth.uniform] == value for value in np.unique(size[self.truth.uniform])]
+        equal: dict[str, float] = {}
+        for name in READ:
+            uniform, _ = self.kept(name)
+            taus = [(kendall_tau(uniform[rows], true[rows]), rows.sum()) for rows in groups if rows.sum() > 20]
+            known = np.array([pair for pair in taus if not np.isnan(pair[0])])
+            equal[name] = float(np.average(known[:, 0], weights=known[:, 1])) if len(known) else float("nan")
+        made = agreement(self.truth, size[self.truth.uniform], size[self.truth.top])
+        best = self.truth.uniform[int(np.argmax(size[self.truth.uniform]))]
+        return {**made, "equal": equal, "found": float(self.truth.test[best])}
+
     def random(self, seconds: float) -> dict[str, Any]:
         fidelity = Fidelity(epochs=min(5, self.scale["epochs"]), size=self.size)
         estimator = TrainingEstimator(self.space, self.task, fidelity)
@@ -291,6 +309,8 @@ def measured(row: dict[str, Any], folder: Path, rows: list[dict[str, Any]]) -> d
         made = lab.random(seconds)
     elif part == "both":
         made = lab.both()
+    elif part == "size":
+        made = lab.of_size()
     elif part.startswith("fitted_"):
         made = lab.fitted(part.removeprefix("fitted_"))
     else:
@@ -319,7 +339,7 @@ def show(rows: list[dict[str, Any]]) -> None:
             if part == "speed":
                 for row in members:
                     ratios = ", ".join(f"{norms} {row[norms]['ratio']:.3f}" for norms in ("recalibrated", "batch"))
-                    print(f"{part:<17}cost over the bare forward passes: {ratios} (target 1.2)")
+                    print(f"{part:<24}cost over the bare forward passes: {ratios} (target 1.2)")
             elif members:
                 shown = [
                     f"tau {name} {_spread([r[f'tau_{name}'] for r in members], 3)}"
@@ -328,7 +348,10 @@ def show(rows: list[dict[str, Any]]) -> None:
                 ]
                 found = _spread([r["found"] for r in members], 2)
                 seconds = statistics.fmean(r["cpu"] for r in members)
-                print(f"{part:<17}" + "  ".join([*shown, f"found {found}", f"{seconds:.0f} s CPU, n={len(members)}"]))
+                print(f"{part:<24}" + "  ".join([*shown, f"found {found}", f"{seconds:.0f} s CPU, n={len(members)}"]))
+            if part == "size" and members:
+                equal = [f"{name} {_spread([r['equal'][name] for r in members], 3)}" for name in READ]
+                print("  tau among equal numbers of parameters: " + ", ".join(equal))
 
 
 def _spread(values: list[float], digits: int) -> str:
