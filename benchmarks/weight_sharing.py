@@ -1,4 +1,4 @@
-"""When shared weights rank architectures: python benchmarks/weight_sharing.py [--quick] [--shard K/N] [--only TEXT] [--show]
+"""When shared weights rank architectures: python benchmarks/weight_sharing.py [--quick] [--shard K/N] [--only PART ...] [--show]
 
 Supernets of NAS-Bench-201 with 4 channels and 1 cell a stage, trained by 200 epochs (60 for each part) on the 16-pixel CIFAR-10 data, 3
 seeds. What they say of 1,000 uniform
@@ -362,7 +362,7 @@ def _spread(values: list[float], digits: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed, two epochs, few architectures")
-    parser.add_argument("--only", default="", help="only rows whose part contains this text")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help="only these parts")
     parser.add_argument("--shard", default="0/1", help="K/N: only rows whose seed leaves K when divided by N")
     parser.add_argument("--channels", type=int, default=4, help="width of the supernets")
     parser.add_argument("--cells", type=int, default=1, help="cells a stage of the supernets")
@@ -374,7 +374,7 @@ def main() -> None:
     for row in [] if arguments.show else plan(arguments.quick, arguments.channels, arguments.cells):
         rows = _read(arguments.results)
         known = any(all(r[k] == row[k] for k in row) for r in rows)
-        if known or arguments.only not in row["part"] or row["seed"] % shards != shard:
+        if known or row["part"] not in arguments.only or row["seed"] % shards != shard:
             continue
         made = measured(row, arguments.results.with_suffix(""), rows)
         with arguments.results.open("a") as file:
