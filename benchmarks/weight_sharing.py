@@ -17,6 +17,8 @@ size after 200 epochs), by Kendall's tau with a 95 % interval over the architect
     random           random search with the CPU seconds of few_shot: networks of the same size, 5 epochs each
     size             no weights: the number of parameters as the score; and the tau of each score above among architectures of equal
                      number (the groups of more than 20, by their sizes), which size alone cannot order
+    alone            80 of the uniform architectures trained one by one, as for "random" (seed 0): their tau with the table, and what the
+                     scores above say of these validation accuracies
     speed            scoring 1,000 architectures on 500 images against the bare forward passes of their networks (target: 1.2)
 
 "found" is the test accuracy in the table of what a search returns: the best of the 1,000 by score; for fitted_X the best of all 15,625 by
@@ -80,11 +82,22 @@ PARTS = (
     "random",
     "gradient",
     "size",
+    "alone",
     "speed",
 )
+ONCE = ("alone", "speed")
 READ = ("one_shot", "one_shot_options", "few_shot", "rlnas", "rlnas_options", "rlnas_few_shot_options")
-FULL = {"epochs": 200, "tuning": 60, "uniform": 1000, "top": 500, "evolution": 2000, "speed": 1000, "matching": 20}
-QUICK = {"epochs": 1, "tuning": 1, "uniform": 20, "top": 10, "evolution": 120, "speed": 10, "matching": 1}
+FULL = {
+    "epochs": 200,
+    "tuning": 60,
+    "uniform": 1000,
+    "top": 500,
+    "evolution": 2000,
+    "speed": 1000,
+    "matching": 20,
+    "alone": 80,
+}
+QUICK = {"epochs": 1, "tuning": 1, "uniform": 20, "top": 10, "evolution": 120, "speed": 10, "matching": 1, "alone": 5}
 
 
 class Truth:
@@ -161,15 +174,20 @@ class Lab:
 
     def scores(self, name: str, estimator: WeightSharing) -> tuple[np.ndarray, np.ndarray]:
         """Of the uniform and the top architectures; kept in a file, so that a row may stop in between."""
-        path = self.folder / f"{name}-{self.tag}.npz"
         rows = np.concatenate([self.truth.uniform, self.truth.top])
-        done = load_npz(path)["scores"].tolist() if path.exists() else []
-        for i, row in enumerate(rows[len(done) :].tolist(), start=len(done) + 1):
-            done.append(estimator.evaluate(self.truth.architecture(row), seed=0).score)
-            if i % 100 == 0 or i == len(rows):
-                save_npz(path, {"scores": np.array(done)})
-        made = np.array(done)
+        made = self._evaluated(name, rows, lambda a, i: estimator.evaluate(a, seed=0).score, every=100)
         return made[: len(self.truth.uniform)], made[len(self.truth.uniform) :]
+
+    def _evaluated(
+        self, name: str, rows: np.ndarray, score: Callable[[Architecture, int], float], every: int
+    ) -> np.ndarray:
+        path = self.folder / f"{name}-{self.tag}.npz"
+        done = load_npz(path)["scores"].tolist() if path.exists() else []
+        for i, row in enumerate(rows[len(done) :].tolist(), start=len(done)):
+            done.append(score(self.truth.architecture(row), i))
+            if (i + 1) % every == 0 or i + 1 == len(rows):
+                save_npz(path, {"scores": np.array(done)})
+        return np.array(done)
 
     def kept(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Scores of an earlier row, computed now if need be."""
@@ -237,9 +255,25 @@ class Lab:
         best = self.truth.uniform[int(np.argmax(size[self.truth.uniform]))]
         return {**made, "equal": equal, "found": float(self.truth.test[best])}
 
+    def trainer(self) -> TrainingEstimator:
+        return TrainingEstimator(self.space, self.task, Fidelity(epochs=min(5, self.scale["epochs"]), size=self.size))
+
+    def alone(self) -> dict[str, Any]:
+        estimator, rows = self.trainer(), self.truth.uniform[: self.scale["alone"]]
+        scores = self._evaluated(
+            "alone", rows, lambda a, i: estimator.evaluate(a, seed=trial_seed(self.seed, i)).score, every=5
+        )
+        true, rng = self.truth.test[rows], np.random.default_rng(0)
+        taus = [kendall_tau(scores[d], true[d]) for d in (rng.integers(len(rows), size=len(rows)) for _ in range(1000))]
+        return {
+            "tau_whole": kendall_tau(scores, true),
+            "interval_whole": [float(np.nanquantile(taus, q)) for q in (0.025, 0.975)],
+            "shared": {name: kendall_tau(self.kept(name)[0][: len(rows)], scores) for name in READ},
+            "found": float(true[int(np.argmax(scores))]),
+        }
+
     def random(self, seconds: float) -> dict[str, Any]:
-        fidelity = Fidelity(epochs=min(5, self.scale["epochs"]), size=self.size)
-        estimator = TrainingEstimator(self.space, self.task, fidelity)
+        estimator = self.trainer()
         rng, start, best, trials = np.random.default_rng(self.seed), time.process_time(), (-1.0, None), 0
         while trials == 0 or time.process_time() - start < seconds:
             architecture = self.space.sample(rng)
@@ -311,6 +345,8 @@ def measured(row: dict[str, Any], folder: Path, rows: list[dict[str, Any]]) -> d
         made = lab.both()
     elif part == "size":
         made = lab.of_size()
+    elif part == "alone":
+        made = lab.alone()
     elif part.startswith("fitted_"):
         made = lab.fitted(part.removeprefix("fitted_"))
     else:
@@ -327,7 +363,7 @@ def _cpu(rows: list[dict[str, Any]], like: dict[str, Any], part: str) -> float:
 
 def plan(quick: bool, channels: int, cells: int) -> list[dict[str, Any]]:
     seeds = SEEDS[:1] if quick else SEEDS
-    every = [(part, seed) for seed in seeds for part in PARTS if part != "speed" or seed == 0]
+    every = [(part, seed) for seed in seeds for part in PARTS if part not in ONCE or seed == 0]
     return [{"part": part, "seed": seed, "quick": quick, "channels": channels, "cells": cells} for part, seed in every]
 
 
@@ -349,6 +385,9 @@ def show(rows: list[dict[str, Any]]) -> None:
                 found = _spread([r["found"] for r in members], 2)
                 seconds = statistics.fmean(r["cpu"] for r in members)
                 print(f"{part:<24}" + "  ".join([*shown, f"found {found}", f"{seconds:.0f} s CPU, n={len(members)}"]))
+            if part == "alone" and members:
+                shared = [f"{name} {members[0]['shared'][name]:.3f}" for name in READ]
+                print("  tau with the validation accuracies of networks trained alone: " + ", ".join(shared))
             if part == "size" and members:
                 equal = [f"{name} {_spread([r['equal'][name] for r in members], 3)}" for name in READ]
                 print("  tau among equal numbers of parameters: " + ", ".join(equal))
