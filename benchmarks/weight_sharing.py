@@ -44,6 +44,7 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import nn
 
 from graphnas import registry
@@ -86,6 +87,13 @@ PARTS = (
     "speed",
 )
 ONCE = ("alone", "speed")
+PAIRS = (
+    ("few_shot", "one_shot"),
+    ("fitted_one_shot", "one_shot"),
+    ("fitted_few_shot", "few_shot"),
+    ("fitted_rlnas_options", "rlnas_options"),
+    ("rlnas_few_shot_options", "rlnas_options"),
+)
 READ = ("one_shot", "one_shot_options", "few_shot", "rlnas", "rlnas_options", "rlnas_few_shot_options")
 FULL = {
     "epochs": 200,
@@ -391,6 +399,23 @@ def show(rows: list[dict[str, Any]]) -> None:
             if part == "size" and members:
                 equal = [f"{name} {_spread([r['equal'][name] for r in members], 3)}" for name in READ]
                 print("  tau among equal numbers of parameters: " + ", ".join(equal))
+        _differences([row for row in rows if (row["channels"], row["cells"]) == (channels, cells)])
+
+
+def _differences(rows: list[dict[str, Any]]) -> None:
+    """Tau of one part less that of another with the same seed; mean and 95 % interval (Student, over the seeds)."""
+    taus = {(row["part"], row["seed"]): row for row in rows}
+    for better, base in PAIRS:
+        seeds = sorted(seed for part, seed in taus if part == better and (base, seed) in taus)
+        shown = []
+        for name in ("tau_whole", "tau_top"):
+            values = [taus[better, seed][name] - taus[base, seed][name] for seed in seeds]
+            if len(values) > 1:
+                reach = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+                mean = statistics.fmean(values)
+                shown.append(f"{name} {mean:+.3f} [{mean - reach:+.3f}, {mean + reach:+.3f}]")
+        if shown:
+            print(f"{better} - {base}: {', '.join(shown)}, n={len(seeds)}")
 
 
 def _spread(values: list[float], digits: int) -> str:
