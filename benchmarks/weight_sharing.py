@@ -1,4 +1,4 @@
-"""When shared weights rank architectures: python benchmarks/weight_sharing.py [--quick] [--shard K/N] [--only PART ...] [--show]
+"""When shared weights rank architectures: python benchmarks/weight_sharing.py [--quick] [--seeds SEED ...] [--only PART ...] [--show]
 
 Supernets of NAS-Bench-201 with 4 channels and 1 cell a stage, trained by 200 epochs (60 for each part) on the 16-pixel CIFAR-10 data, 3
 seeds. What they say of 1,000 uniform
@@ -123,6 +123,9 @@ class Truth:
         self.top = rng.choice(ranked, scale["top"], replace=False)
         self.row = {tuple(made): i for i, made in enumerate(self.decisions.tolist())}
 
+    def agreement(self, uniform: np.ndarray, top: np.ndarray) -> dict[str, Any]:
+        return agreement(whole=(uniform, self.test[self.uniform]), top=(top, self.test[self.top]))
+
     def architecture(self, i: int) -> Architecture:
         return self.space.decode(self.decisions[i].tolist())
 
@@ -130,12 +133,12 @@ class Truth:
         return float(self.test[self.row[tuple(self.space.encode(architecture))]])
 
 
-def agreement(truth: Truth, uniform: np.ndarray, top: np.ndarray) -> dict[str, Any]:
-    """Kendall's tau and its bootstrap interval, over the space and over the top tenth."""
+def agreement(**parts: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
+    """Kendall's tau of scores and truth, and its bootstrap interval over the architectures, for each named part of the space."""
     made: dict[str, Any] = {}
-    for name, rows, scores in (("whole", truth.uniform, uniform), ("top", truth.top, top)):
-        true, rng = truth.test[rows], np.random.default_rng(0)
-        draws = [rng.integers(len(rows), size=len(rows)) for _ in range(200)]
+    for name, (scores, true) in parts.items():
+        rng = np.random.default_rng(0)
+        draws = [rng.integers(len(true), size=len(true)) for _ in range(200)]
         taus = [kendall_tau(scores[d], true[d]) for d in draws]
         made[f"tau_{name}"] = kendall_tau(scores, true)
         made[f"interval_{name}"] = [float(np.nanquantile(taus, q)) for q in (0.025, 0.975)]
@@ -212,7 +215,7 @@ class Lab:
         uniform, top = self.kept(name)
         best = self.truth.architecture(int(self.truth.uniform[int(np.argmax(uniform))]))
         found = self.evolved(name) if name in ("rlnas", "rlnas_options") else best
-        return {**agreement(self.truth, uniform, top), "found": self.truth.accuracy(found)}
+        return {**self.truth.agreement(uniform, top), "found": self.truth.accuracy(found)}
 
     def evolved(self, name: str) -> Architecture:
         options = {"population": 100, "top": 30, "mutants": 50, "crossovers": 50, "never": ["none"]}
@@ -235,7 +238,7 @@ class Lab:
         predictor.fit([self.truth.architecture(int(i)) for i in self.truth.uniform], uniform)
         everything = [self.truth.architecture(i) for i in range(len(self.truth.test))]
         predicted = predictor.predict(everything).mean
-        made = agreement(self.truth, predicted[self.truth.uniform], predicted[self.truth.top])
+        made = self.truth.agreement(predicted[self.truth.uniform], predicted[self.truth.top])
         ranked = np.argsort(-self.truth.test, kind="stable")[: len(everything) // 10]
         return {
             **made,
@@ -248,7 +251,7 @@ class Lab:
         accuracy, angle = self.kept("one_shot"), self.kept("one_shot_options")
         uniform, top = (_mean_rank(a, b) for a, b in zip(accuracy, angle, strict=True))
         best = int(self.truth.uniform[int(np.argmax(uniform))])
-        return {**agreement(self.truth, uniform, top), "found": float(self.truth.test[best])}
+        return {**self.truth.agreement(uniform, top), "found": float(self.truth.test[best])}
 
     def of_size(self) -> dict[str, Any]:
         size, true = self.truth.parameters, self.truth.test[self.truth.uniform]
@@ -259,7 +262,7 @@ class Lab:
             taus = [(kendall_tau(uniform[rows], true[rows]), rows.sum()) for rows in groups if rows.sum() > 20]
             known = np.array([pair for pair in taus if not np.isnan(pair[0])])
             equal[name] = float(np.average(known[:, 0], weights=known[:, 1])) if len(known) else float("nan")
-        made = agreement(self.truth, size[self.truth.uniform], size[self.truth.top])
+        made = self.truth.agreement(size[self.truth.uniform], size[self.truth.top])
         best = self.truth.uniform[int(np.argmax(size[self.truth.uniform]))]
         return {**made, "equal": equal, "found": float(self.truth.test[best])}
 
@@ -271,11 +274,9 @@ class Lab:
         scores = self._evaluated(
             "alone", rows, lambda a, i: estimator.evaluate(a, seed=trial_seed(self.seed, i)).score, every=5
         )
-        true, rng = self.truth.test[rows], np.random.default_rng(0)
-        taus = [kendall_tau(scores[d], true[d]) for d in (rng.integers(len(rows), size=len(rows)) for _ in range(1000))]
+        true = self.truth.test[rows]
         return {
-            "tau_whole": kendall_tau(scores, true),
-            "interval_whole": [float(np.nanquantile(taus, q)) for q in (0.025, 0.975)],
+            **agreement(whole=(scores, true)),
             "shared": {name: kendall_tau(self.kept(name)[0][: len(rows)], scores) for name in READ},
             "found": float(true[int(np.argmax(scores))]),
         }
@@ -427,18 +428,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed, two epochs, few architectures")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help="only these parts")
-    parser.add_argument("--shard", default="0/1", help="K/N: only rows whose seed leaves K when divided by N")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, choices=SEEDS, default=SEEDS, metavar="SEED", help="only these seeds"
+    )
     parser.add_argument("--channels", type=int, default=4, help="width of the supernets")
     parser.add_argument("--cells", type=int, default=1, help="cells a stage of the supernets")
     parser.add_argument("--show", action="store_true", help="print the table of what is measured, and measure nothing")
     parser.add_argument("--results", type=Path, default=Path("weight_sharing.jsonl"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    shard, shards = map(int, arguments.shard.split("/"))
     for row in [] if arguments.show else plan(arguments.quick, arguments.channels, arguments.cells):
         rows = _read(arguments.results)
         known = any(all(r[k] == row[k] for k in row) for r in rows)
-        if known or row["part"] not in arguments.only or row["seed"] % shards != shard:
+        if known or row["part"] not in arguments.only or row["seed"] not in arguments.seeds:
             continue
         made = measured(row, arguments.results.with_suffix(""), rows)
         with arguments.results.open("a") as file:

@@ -12,7 +12,8 @@ class FactorizedReduce(nn.Module):
     Source: the released code of Liu, Simonyan & Yang (ICLR 2019). Odd sizes are filled up with zeros.
 
     Of less than eight channels, every second pixel is taken before the convolution, which is the same: oneDNN's AVX2 kernel for the
-    weights' gradient of a strided 1x1 convolution (PyTorch 2.13) writes beyond its memory where so few channels come last.
+    weights' gradient of a strided 1x1 convolution (PyTorch 2.13) writes beyond its memory where so few channels come last (seen with
+    two, three and four, not with nine and more).
     """
 
     def __init__(self, in_channels: int, out_channels: int, affine: bool) -> None:

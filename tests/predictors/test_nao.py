@@ -63,7 +63,8 @@ def test_it_reconstructs_what_it_was_not_trained_on(nao: NAO) -> None:
 def test_held_out_cells_of_nasbench_are_reconstructed(encoder: str, options: dict[str, Any]) -> None:
     """All 2,532 cells of up to five vertices: trained on 1,500 of them, at least 99 % of the others come back.
 
-    Of those that it was trained on one or two may not: which, depends on the kernels of the processor. A graph encoder writes each cell in its canonical writing; the LSTM writes what it was given.
+    Up to three of those that it was trained on may not; which ones, depends on the kernels of the processor. A graph encoder writes
+    each cell in its canonical writing; the LSTM writes what it was given.
     """
     space = nasbench101.small_space(5)
     everything = list(space.enumerate())

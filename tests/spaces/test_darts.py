@@ -134,6 +134,25 @@ def test_factorised_reduction_reads_even_and_odd_pixels(channels):
         torch.testing.assert_close(y[0, 1], odd)
 
 
+@pytest.mark.parametrize("channels", range(1, 10))
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_factorised_reduction_and_its_gradients_are_those_of_strided_convolutions(channels, layout):
+    layer, x = (
+        FactorizedReduce(channels, 4, affine=False),
+        torch.randn(3, channels, 7, 8).contiguous(memory_format=layout),
+    )
+    exact = x.double().contiguous().requires_grad_()
+    weights = [m.weight.detach().double().requires_grad_() for m in (layer.first, layer.second)]
+    shifted = torch.nn.functional.pad(exact.relu(), (-1, 1, -1, 1))
+    halves = [torch.nn.functional.conv2d(y, w, stride=2) for y, w in zip((exact.relu(), shifted), weights, strict=True)]
+    expected = torch.nn.functional.batch_norm(torch.cat(halves, 1), None, None, training=True)
+    y = layer(x.requires_grad_())
+    torch.testing.assert_close(y.double(), expected, atol=1e-4, rtol=1e-4)
+    found = torch.autograd.grad(y.sin().sum(), [x, layer.first.weight, layer.second.weight])
+    for a, b in zip(found, torch.autograd.grad(expected.sin().sum(), [exact, *weights]), strict=True):
+        torch.testing.assert_close(a.double(), b, atol=1e-3, rtol=1e-3)
+
+
 def test_drop_path_zeroes_whole_examples_and_keeps_the_mean():
     layer = DropPath(0.4).train()
     x = torch.ones(20_000, 2, 1, 1)
