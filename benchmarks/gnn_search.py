@@ -5,11 +5,12 @@ tables   NAS-Bench-Graph, nine graphs: queries (distinct architectures, by valid
          Geometric mean over the tables, bootstrap over seeds. The table of proteins lacks nine in ten architectures;
          queries that it cannot answer fail and count. On Cora also the test score of the architecture
          that is best by validation after 200 queries (random search has 80.10).
-search   Cora and CiteSeer, public split: for every seed AGNN searches its space of two layers from GAT on, with
-         --trainings trainings; GCN, GAT, SAGE and GIN draw as many random hyper-parameters. The last twelve of these trainings
-         choose, so that no lucky seed wins: with twice the patience they train the best six once more, and the best three of
-         these two more times; only they count. The winner by mean validation is trained --retrain times again in the same way with
-         fresh seeds, and every one of these networks reads the test split once.
+search   Cora and CiteSeer, public split: for every seed AGNN searches its space of two layers and propagation from GAT, GCN and APPNP on,
+         with --trainings trainings; GCN, GAT, SAGE and GIN draw as many random hyper-parameters. The last twelve of these
+         trainings choose, so that no lucky seed wins: with twice the patience they train the best six once more, and the best
+         three of these two more times; only they count. The winner by mean validation loss is trained --retrain times again in
+         the same way with fresh seeds, and every one of these networks reads the test split once. All are trained with consistency
+         regularisation (GRAND) and keep the epoch of the lowest validation loss; "gcn, plain" and so on without it, by accuracy.
 sharing  Cora: a chain of offspring as AGNN makes them from GAT on, scored with homogeneous sharing, free sharing and none in a tenth of
          the epochs, and from scratch: Kendall's tau with training from scratch, and seconds of each.
 
@@ -40,6 +41,7 @@ from scipy.stats import kendalltau
 
 from graphnas import registry
 from graphnas.errors import GraphnasError
+from graphnas.estimators.base import Evaluation
 from graphnas.estimators.fidelity import Fidelity, Recipe
 from graphnas.estimators.inherited import InheritedTraining
 from graphnas.estimators.sharing import Sharing
@@ -47,7 +49,7 @@ from graphnas.estimators.training import TrainingEstimator
 from graphnas.search import Search
 from graphnas.strategies.agnn import AGNN
 from graphnas.strategies.base import Trial
-from spaces.gnn import agnn, attention_network
+from spaces.gnn import MANUAL, agnn, manual_network
 from spaces.gnn_baselines import BASELINES, draw
 
 PARTS = ("tables", "search", "sharing")
@@ -60,6 +62,8 @@ ROUNDS = ((6, 1), (3, 2))
 """The best so many are trained so many times again."""
 LONGER = 2
 """Patience of these trainings, in proportion to that of the search."""
+TRAINED = {"learning_rate": 0.02, "consistency": 1.5, "select_by": "loss"}
+"""How networks are trained; the baselines draw their learning rate. Chosen by validation on both graphs, for GCN, GAT and APPNP."""
 FRESH = 1_000_000
 """Seeds of retraining start here: none was seen by a search."""
 
@@ -162,24 +166,15 @@ def search_row(name: str, method: str, seed: int, sizes: Sizes) -> Row:
     rounds = ROUNDS if sizes.trainings > sum(best * again for best, again in ROUNDS) else ()
     first = sizes.trainings - sum(best * again for best, again in rounds)
     tried = searched(task, seed, first, sizes) if method == "agnn" else tuned(task, method, seed, first, sizes)
-    left = [(each.score, longer(each), [each.score] * (not rounds)) for each in tried]
-    for keep, again in rounds:
-        left = sorted(left, key=lambda each: -each[0])[:keep]
-        for number, (_, each, scores) in enumerate(left):
-            fresh_seed = FRESH // 2 + 1000 * seed + len(scores)
-            scores += [each.estimator.evaluate(each.architecture, seed=fresh_seed + i).score for i in range(again)]
-            left[number] = (float(np.mean(scores)), each, scores)
-    left = [each for each in left if np.isfinite(each[0])]
-    if not left:
-        raise GraphnasError(f"every training of seed {seed} on {name} failed")
-    score, best, _ = max(left, key=lambda each: each[0])
+    best, measured = chosen([longer(each) for each in tried], rounds, seed)
     spent = time.process_time() - begin
     fresh = [
         best.estimator.test(best.architecture, seed=FRESH + 1000 * seed + i)["test_accuracy"]
         for i in range(sizes.retrain)
     ]
     return {
-        "validation": score,
+        "validation": float(np.mean([each.metrics["validation_accuracy"] for each in measured])),
+        "score": float(np.mean([each.score for each in measured])),
         "test": fresh,
         "winner": best.what,
         "trainings": sizes.trainings,
@@ -188,11 +183,29 @@ def search_row(name: str, method: str, seed: int, sizes: Sizes) -> Row:
     }
 
 
+def chosen(left: list[Tried], rounds: Sequence[tuple[int, int]], seed: int) -> tuple[Tried, list[Evaluation]]:
+    """The best by the mean score of its further trainings (without rounds, by its first), and what these gave."""
+    measured = [[each.found] * (not rounds) for each in left]
+    standing = [(each.found.score, number) for number, each in enumerate(left)]
+    for keep, again in rounds:
+        standing = sorted(standing, reverse=True)[:keep]
+        for place, (_, number) in enumerate(standing):
+            each, found = left[number], measured[number]
+            fresh = FRESH // 2 + 1000 * seed + len(found)
+            found += [each.estimator.evaluate(each.architecture, seed=fresh + i) for i in range(again)]
+            standing[place] = (float(np.mean([evaluation.score for evaluation in found])), number)
+    standing = [each for each in standing if np.isfinite(each[0])]
+    if not standing:
+        raise GraphnasError(f"every training of seed {seed} failed")
+    _, number = max(standing)
+    return left[number], measured[number]
+
+
 @dataclass(frozen=True)
 class Tried:
-    """A trained configuration and its validation score."""
+    """A trained configuration and what it gave."""
 
-    score: float
+    found: Evaluation
     estimator: TrainingEstimator
     architecture: Any
     what: dict[str, Any]
@@ -206,14 +219,14 @@ def longer(tried: Tried) -> Tried:
 
 
 def searched(task: Any, seed: int, trainings: int, sizes: Sizes) -> list[Tried]:
-    """AGNN's search, which starts from GAT."""
-    space = agnn(2)
-    recipe = replace(Recipe.for_kind("node"), **{**space.recipe, "patience": sizes.patience})
+    """AGNN's search, which starts from the networks of the literature."""
+    space = agnn(2, propagation=True)
+    recipe = replace(Recipe.for_kind("node"), **{**space.recipe, **TRAINED, "patience": sizes.patience})
     estimator = TrainingEstimator(space, task, Fidelity(sizes.epochs), recipe, threads=THREADS)
-    options = {**FASTER, "initial": 0, "start": [list(space.encode(attention_network(space)))]}
+    options = {**FASTER, "initial": 0, "start": [list(space.encode(manual_network(space, kind))) for kind in MANUAL]}
     found = Search(space, estimator, "agnn", options=options, budget=trainings, seed=seed, batch=1).run()
     return [
-        Tried(t.score, estimator, t.architecture, space.describe(t.architecture))
+        Tried(Evaluation(t.score, dict(t.metrics)), estimator, t.architecture, space.describe(t.architecture))
         for t in found.trials
         if t.status == "complete"
     ]
@@ -222,14 +235,16 @@ def searched(task: Any, seed: int, trainings: int, sizes: Sizes) -> list[Tried]:
 def tuned(task: Any, method: str, seed: int, trainings: int, sizes: Sizes) -> list[Tried]:
     """A baseline with random hyper-parameters."""
     rng = np.random.default_rng(seed)
+    kind, *plain = method.split(PLAIN)
+    recipe = Recipe.for_kind("node") if plain else replace(Recipe.for_kind("node"), **TRAINED)
     found = []
     for _ in range(trainings):
-        estimator = draw(method, task, rng, sizes.epochs, sizes.patience)
+        estimator = draw(kind, task, rng, sizes.epochs, sizes.patience, recipe)
         architecture = estimator.space.decode(())
-        score = estimator.evaluate(architecture, seed=int(rng.integers(2**31))).score
+        evaluation = estimator.evaluate(architecture, seed=int(rng.integers(2**31)))
         what = {**estimator.fidelity.describe()["size"], **estimator.recipe.describe()}
-        if np.isfinite(score):
-            found.append(Tried(score, estimator, architecture, what))
+        if np.isfinite(evaluation.score):
+            found.append(Tried(evaluation, estimator, architecture, what))
     return found
 
 
@@ -263,12 +278,14 @@ def _chain(name: str, seed: int, length: int, epochs: int) -> tuple[Any, ...]:
     space = agnn(2)
     estimator = TrainingEstimator(space, task_of(name), Fidelity(epochs), threads=THREADS)
     strategy = AGNN(
-        space, np.random.default_rng(seed), **FASTER, initial=0, start=[space.encode(attention_network(space))]
+        space, np.random.default_rng(seed), **FASTER, initial=0, start=[space.encode(manual_network(space))]
     )
     found = Search(space, estimator, strategy, budget=length, seed=seed, batch=1).run()
     return tuple(trial.architecture for trial in found.trials)
 
 
+PLAIN = ", plain"
+METHODS = ("agnn", *BASELINES, *(kind + PLAIN for kind in BASELINES))
 RULES = ("scratch", "none", "homogeneous", "homogeneous+outputs", "free")
 MEASURE: dict[str, Callable[[str, str, int, Sizes], Row]] = {
     "tables": table_row,
@@ -278,15 +295,16 @@ MEASURE: dict[str, Callable[[str, str, int, Sizes], Row]] = {
 
 
 def planned(part: str, sizes: Sizes, quick: bool, labels: Sequence[str]) -> Iterator[Key]:
+    """What there is to measure; ``labels`` are the rows that are asked for, or none for the usual ones."""
     if part == "tables":
         for seed in range(FIRST_SEED, FIRST_SEED + sizes.seeds):
             for name in NAMES[:2] if quick else NAMES:
-                for label in labels:
+                for label in [x for x in PLANS if x in labels] or DEFAULT * (not labels):
                     yield part, name, label, seed
     elif part == "search":
         for seed in range(1 if quick else 5):
             for name in GRAPHS[:1] if quick else GRAPHS:
-                for method in ("agnn", *BASELINES):
+                for method in [x for x in METHODS if x in labels or not labels]:
                     yield part, name, method, seed
     else:
         for rule in RULES:
@@ -348,7 +366,7 @@ def show_search(rows: dict[Key, Row]) -> None:
         f"\n{'':<22}{'seeds':>6}{'trainings':>10}{'validation':>11}{'test':>8}{'std':>6}   {'interval':<16}CPU s/search"
     )
     for name in GRAPHS:
-        for method in ("agnn", *BASELINES):
+        for method in METHODS:
             known = [r for (p, t, x, _), r in rows.items() if (p, t, x) == ("search", name, method)]
             if known:
                 test = np.array([r["test"] for r in known])
@@ -397,7 +415,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", default=",".join(PARTS), help=f"parts, separated by commas: {', '.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help="little of everything")
-    parser.add_argument("--rows", help=f"rows of the tables, separated by semicolons (default: {'; '.join(DEFAULT)})")
+    rows_of = f"tables: {'; '.join(PLANS)}; search: {'; '.join(METHODS)}"
+    parser.add_argument("--rows", help=f"rows, separated by semicolons ({rows_of}; default: all but guided)")
     for name in ("seeds", "cap", "trainings", "retrain", "epochs", "patience", "chain"):
         parser.add_argument(f"--{name}", type=int, help=f"default: {getattr(FULL, name)}")
     parser.add_argument("--shard", default="1/1", help="i/n: the i-th of n shares of the rows")
@@ -407,9 +426,9 @@ def main() -> None:
     path = given.results or Path(f"gnn_search{'-quick' if given.quick else ''}.jsonl")
     base = QUICK if given.quick else FULL
     sizes = replace(base, **{n: getattr(given, n) for n in vars(base) if getattr(given, n) is not None})
-    labels = given.rows.split(";") if given.rows else DEFAULT
+    labels = given.rows.split(";") if given.rows else ()
     parts = given.part.split(",")
-    if wrong := [*set(parts) - set(PARTS), *set(labels) - set(PLANS)]:
+    if wrong := [*set(parts) - set(PARTS), *set(labels) - {*PLANS, *METHODS}]:
         parser.error(f"no such part or row: {', '.join(sorted(wrong))}")
     share, shares = map(int, given.shard.split("/"))
     jobs = [key for part in parts for key in planned(part, sizes, given.quick, labels)]

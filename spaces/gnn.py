@@ -7,8 +7,8 @@ from functools import lru_cache, partial
 
 from graphnas.architecture import Architecture, Node, node
 from graphnas.canonical import Semantics
-from graphnas.errors import GraphnasError
-from graphnas.ops.graph_agnn import ACTIVATIONS, ATTENTIONS, COMBINES, HEADS, WIDTHS
+from graphnas.errors import GraphnasError, unknown
+from graphnas.ops.graph_agnn import ACTIVATIONS, ATTENTIONS, COMBINES, HEADS, SELF, WIDTHS
 from graphnas.space import Choice, Relaxed, Space
 from spaces.gnn_functions import relaxed
 from spaces.gnn_network import gnn_network
@@ -33,6 +33,15 @@ GRAPHNAS: Mapping[str, Sequence[str | int]] = {
 }
 """Those of GraphNAS: 9,408 layers (Gao et al., 2020)."""
 
+STEPS = (0, 2, 5, 10)
+"""Steps of propagation; 10 as in its paper."""
+
+MANUAL: Mapping[str, Mapping[str, str | int]] = {
+    "gat": {"width": 8, "attention": "gat", "heads": 8, "activation": "elu"},
+    "gcn": {"width": 16, "attention": "gcn", "heads": 1, "activation": "relu"},
+    "appnp": {"width": 64, "attention": SELF, "heads": 1, "activation": "relu", "propagation": 10},
+}
+
 SEMANTICS = Semantics(identity_ops=frozenset({"identity"}), merge_ops=frozenset({"sum", "concat", "max"}))
 
 RECIPE = {"optimiser": "adam", "learning_rate": 0.005, "weight_decay": 5e-4, "schedule": "constant", "clip": None}
@@ -40,11 +49,17 @@ RECIPE = {"optimiser": "adam", "learning_rate": 0.005, "weight_decay": 5e-4, "sc
 
 
 @lru_cache(maxsize=16)
-def agnn(layers: int = 2, residual: bool = False, jumping_knowledge: bool = False, batch_norm: bool = False) -> Space:
+def agnn(
+    layers: int = 2,
+    residual: bool = False,
+    jumping_knowledge: bool = False,
+    batch_norm: bool = False,
+    propagation: bool = False,
+) -> Space:
     """The space of AGNN: 14,112 ** ``layers`` networks, times 2 ** ``layers`` and 3 for the two kinds of links.
 
     The choices of one component class form a group (width, attention, heads, aggregate, combine, activation), so that
-    ``mutate(architecture, rng, group="attention")`` changes one class only; so do the links (residual, jumping_knowledge).
+    ``mutate(architecture, rng, group="attention")`` changes one class only; so do the links (residual, jumping_knowledge, propagation).
     The last layer gives the outputs of the task: its width is theirs, whatever is chosen, and its heads are averaged, as in
     AGNN and GraphNAS; its activation counts, as in the released code of GraphNAS. With jumping knowledge it is a layer
     like the others, and a linear map gives the outputs.
@@ -56,15 +71,23 @@ def agnn(layers: int = 2, residual: bool = False, jumping_knowledge: bool = Fals
         residual: for each layer, whether what it reads is added to what it gives (Kipf & Welling, 2017, appendix B).
         jumping_knowledge: whether the output reads the last layer, or all layers joined or their maximum (Xu et al., 2018).
         batch_norm: normalise the features before every layer but the first; no choice.
+        propagation: whether and how often (0, 2, 5 or 10 steps) the outputs are propagated by personalised PageRank with
+            teleport 0.1 (Gasteiger, Bojchevski & Günnemann, "Predict then propagate", ICLR 2019); and one more attention, "self",
+            which reads no neighbours: two such layers and ten steps are their APPNP.
 
     Raises:
         GraphnasError: fewer than one layer, or jumping knowledge with one.
     """
     name = "agnn" + _suffix(
-        layers=layers, residual=residual, jumping_knowledge=jumping_knowledge, batch_norm=batch_norm
+        layers=layers,
+        residual=residual,
+        jumping_knowledge=jumping_knowledge,
+        batch_norm=batch_norm,
+        propagation=propagation,
     )
     description = f"GNN of {layers} layers with 6 choices each (AGNN)"
-    return _space_of(name, description, AGNN, layers, residual, jumping_knowledge, batch_norm)
+    classes = {**AGNN, "attention": (*ATTENTIONS, SELF)} if propagation else AGNN
+    return _space_of(name, description, classes, layers, residual, jumping_knowledge, batch_norm, propagation)
 
 
 @lru_cache(maxsize=16)
@@ -82,17 +105,32 @@ def graphnas_space(layers: int = 2) -> Space:
     return _space_of(name, f"GNN of {layers} layers with 5 choices each (GraphNAS)", GRAPHNAS, layers)
 
 
-def attention_network(space: Space) -> Architecture:
-    """The member of an ``agnn`` space that is GAT as its paper has it for citation graphs (Veličković et al., ICLR 2018): layers of eight
-    heads of eight features with ELU, and a last one with one head. Links that a space may have are not taken.
+def manual_network(space: Space, kind: str = "gat") -> Architecture:
+    """The member of an ``agnn`` space that is a network of the literature, as its paper has it for citation graphs.
+
+    Links that a space may have are not taken, but for "appnp".
+
+    Args:
+        space: of ``agnn``.
+        kind: "gat": layers of eight heads of eight features with ELU, the last one with one head (Veličković et al., ICLR 2018).
+            "gcn": layers of 16 features with ReLU (Kipf & Welling, ICLR 2017). "appnp": dense layers of 64 features with
+            ReLU, and ten steps of propagation (Gasteiger et al., ICLR 2019).
+
+    Raises:
+        GraphnasError: another kind, or "appnp" in a space without propagation.
     """
-    inner = {"width": 8, "attention": "gat", "heads": 8, "aggregate": "sum", "combine": "identity", "activation": "elu"}
-    last = max(int(c.name.removeprefix("width")) for c in space.choices if c.group == "width")
+    if kind not in MANUAL:
+        raise unknown("manual network", kind, tuple(MANUAL))
+    groups = {c.group: c for c in space.choices}
+    if kind == "appnp" and "propagation" not in groups:
+        raise GraphnasError(f"space {space.name!r} has no propagation, so APPNP is no member of it")
+    inner = {"aggregate": "sum", "combine": "identity", **MANUAL[kind]}
+    last = {**inner, "heads": 1, "activation": "linear"}
+    number = max(int(c.name.removeprefix("width")) for c in space.choices if c.group == "width")
     decisions = []
     for choice in space.choices:
-        number = int(choice.name.removeprefix(choice.group)) if choice.group in inner else 0
-        chosen = {**inner, "heads": 1, "activation": "linear"} if number == last else inner
-        decisions.append(choice.options.index(chosen[choice.group]) if choice.group in inner else 0)
+        chosen = last if choice.name == f"{choice.group}{number}" else inner
+        decisions.append(choice.options.index(chosen[choice.group]) if choice.group in chosen else 0)
     return space.decode(decisions)
 
 
@@ -110,6 +148,7 @@ def _space_of(
     residual: bool = False,
     jumping_knowledge: bool = False,
     batch_norm: bool = False,
+    propagation: bool = False,
 ) -> Space:
     if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
         raise GraphnasError(f"a GNN needs at least 1 layer, not {layers!r}")
@@ -134,6 +173,11 @@ def _space_of(
         order.append(jump)
         earlier = [jump.at(None, layer, layer) for layer in outputs[:-1]]
         nodes.append(node(jump.at("identity", "concat", "max"), (*earlier, outputs[-1])))
+    if propagation:
+        walk = Choice("propagation", STEPS, "propagation")
+        order.append(walk)
+        op = walk.at("identity", *["propagation"] * (len(STEPS) - 1))
+        nodes.append(node(op, (len(nodes) - 1,), steps=walk.at(None, *STEPS[1:])))
     nodes.append(node("output", (len(nodes) - 1,)))
     return Space(
         name,
@@ -144,8 +188,12 @@ def _space_of(
         size={"dropout": 0.6, "attention_dropout": 0.6},
         accepts=("node",),
         recipe=RECIPE,
-        recover=Rewrite(layers, residual, jumping_knowledge) if residual or jumping_knowledge else None,
-        relaxed=partial(_relaxed, name, description, classes, layers, residual, jumping_knowledge, batch_norm),
+        recover=Rewrite(layers, residual, jumping_knowledge, propagation)
+        if residual or jumping_knowledge or propagation
+        else None,
+        relaxed=partial(
+            _relaxed, name, description, classes, layers, residual, jumping_knowledge, batch_norm, propagation
+        ),
         description=description,
     )
 
@@ -158,6 +206,7 @@ def _relaxed(
     residual: bool,
     jumping_knowledge: bool,
     batch_norm: bool,
+    propagation: bool,
 ) -> Relaxed:
-    space = _space_of(name, description, classes, layers, residual, jumping_knowledge, batch_norm)
+    space = _space_of(name, description, classes, layers, residual, jumping_knowledge, batch_norm, propagation)
     return relaxed(space, batch_norm)

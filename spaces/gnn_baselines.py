@@ -89,8 +89,18 @@ class Tuned:
         return self.estimator.space.decode(())
 
 
-def draw(kind: str, task: Task, rng: np.random.Generator, epochs: int, patience: int | None) -> TrainingEstimator:
-    """Random hyper-parameters: width, heads (GAT), layers, dropout, learning rate and weight decay."""
+def draw(
+    kind: str,
+    task: Task,
+    rng: np.random.Generator,
+    epochs: int,
+    patience: int | None,
+    recipe: Recipe | None = None,
+) -> TrainingEstimator:
+    """Random hyper-parameters: width, heads (GAT), layers, dropout, learning rate and weight decay.
+
+    All else in the recipe is that of the kind of task, or of ``recipe``.
+    """
 
     def one(options: tuple[float, ...]) -> float:
         return options[int(rng.random() * len(options))]
@@ -98,12 +108,19 @@ def draw(kind: str, task: Task, rng: np.random.Generator, epochs: int, patience:
     size = {"width": one(WIDTHS), "heads": one(HEADS), "layers": one(LAYERS), "dropout": one(DROPOUTS)}
     low, high = np.log(LEARNING_RATES)
     rate, decay = float(np.exp(low + (high - low) * rng.random())), one(WEIGHT_DECAYS)
-    recipe = replace(Recipe.for_kind(task.signature.kind), learning_rate=rate, weight_decay=decay, patience=patience)
+    recipe = recipe or Recipe.for_kind(task.signature.kind)
+    recipe = replace(recipe, learning_rate=rate, weight_decay=decay, patience=patience)
     return TrainingEstimator(baseline(kind), task, Fidelity(epochs, size=size), recipe)
 
 
 def tune(
-    kind: str, task: Task, trainings: int, rng: np.random.Generator, epochs: int = 200, patience: int | None = None
+    kind: str,
+    task: Task,
+    trainings: int,
+    rng: np.random.Generator,
+    epochs: int = 200,
+    patience: int | None = None,
+    recipe: Recipe | None = None,
 ) -> Tuned:
     """Random search over the hyper-parameters of a baseline; the best by validation.
 
@@ -114,13 +131,14 @@ def tune(
         rng: draws them, and the seeds of the trainings.
         epochs: of each training, at most.
         patience: see ``Recipe``.
+        recipe: what is not drawn; by default that of the kind of task.
 
     Raises:
         GraphnasError: another kind, no trainings, or every training diverged.
     """
     if trainings < 1:
         raise GraphnasError(f"tuning needs at least 1 training, not {trainings}")
-    tried = [draw(kind, task, rng, epochs, patience) for _ in range(trainings)]
+    tried = [draw(kind, task, rng, epochs, patience, recipe) for _ in range(trainings)]
     scores = [e.evaluate(e.space.decode(()), seed=int(rng.integers(2**31))).score for e in tried]
     if not np.isfinite(scores).any():
         raise GraphnasError(f"all {trainings} trainings of {kind} on {task.name} diverged")

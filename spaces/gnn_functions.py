@@ -29,7 +29,7 @@ def relaxed(space: Space, batch_norm: bool) -> Relaxed:
     Raises:
         GraphnasError: a space with links between layers.
     """
-    links = [c.name for c in space.choices if c.group in ("residual", "jumping_knowledge")]
+    links = [c.name for c in space.choices if c.group in ("residual", "jumping_knowledge", "propagation")]
     if links:
         raise GraphnasError(
             f"a supernet of GNN layers holds plain chains: leave out the links of space {space.name!r} ({links[0]}, ...)"

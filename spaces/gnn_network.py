@@ -8,6 +8,9 @@ from graphnas.architecture import INPUT, OUTPUT, Architecture
 from graphnas.tasks.base import Signature
 from spaces.skeletons import Builder
 
+TELEPORT = 0.1
+"""Of propagation: what its authors chose for citation graphs."""
+
 
 def gnn_network(
     architecture: Architecture,
@@ -23,7 +26,7 @@ def gnn_network(
     task's outputs as its width and averages its heads, unless the output joins several layers: then it is a layer like
     the others, and dropout and a linear map follow. A residual link of equal width adds the features as they are, one of
     another width a linear map of them without bias; features that are joined by their maximum are mapped to the width of
-    the last layer in the same way.
+    the last layer in the same way. Outputs are propagated at the very end.
 
     Layer k has the names ``layer<k>.conv``, ``layer<k>.norm`` and ``layer<k>.residual``, in every architecture.
     """
@@ -35,7 +38,7 @@ def gnn_network(
     last = sum(n.op == "agnn" for n in architecture.nodes)
     index: list[int] = []
     widths: dict[int, int] = {features: signature.input[-1]}
-    layer = 0
+    layer = steps = 0
     for n in architecture.nodes:
         if n.op == INPUT:
             index.append(features)
@@ -55,6 +58,8 @@ def gnn_network(
             index.append(made)
             widths[made] = params["width"] * (1 if params.get("average") else params["heads"])
         elif len(n.inputs) == 1:
+            if n.op == "propagation":
+                steps = n.get("steps")
             index.append(index[n.inputs[0]])
         elif n.op == "concat":
             sources = [index[j] for j in n.inputs]
@@ -79,4 +84,6 @@ def gnn_network(
     if joins:
         result = b.add("dropout", [result], p=dropout, name="head.dropout")
         result = b.add("linear", [result], features=signature.outputs, name="head.classifier")
+    if steps:
+        result = b.add("propagation", [result, edges], steps=steps, teleport=TELEPORT, name="propagation")
     return b.finish(result)

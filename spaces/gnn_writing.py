@@ -15,12 +15,13 @@ class Rewrite:
     """Writes a chain of layers with links in the form of the template of ``spaces.gnn.agnn``.
 
     Attributes:
-        layers, residual, jumping_knowledge: as there.
+        layers, residual, jumping_knowledge, propagation: as there.
     """
 
     layers: int
     residual: bool
     jumping_knowledge: bool
+    propagation: bool = False
 
     def __call__(self, architecture: Architecture) -> Architecture:
         """The same architecture in the template's form.
@@ -51,12 +52,18 @@ class Rewrite:
             place[before] = len(made) - 1
             outputs.append(before)
         (last,) = reads[-1] if nodes[-1].op == "output" and len(reads[-1]) == 1 else (-1,)
+        walk = nodes[last]
+        if self.propagation and walk.op == "propagation" and len(reads[last]) == 1:
+            (last,) = reads[last]
         joined = nodes[last].op in JOINS and sorted(reads[last]) == sorted(outputs)
         if self.jumping_knowledge:
             op, sources = (nodes[last].op, outputs) if joined else ("identity", outputs[-1:])
             made.append(node(op, [place[j] for j in sources]))
         if not joined and last != outputs[-1]:
             raise _foreign(architecture)
+        if self.propagation:
+            walks = walk.op == "propagation"
+            made.append(Node(walk.op if walks else "identity", (len(made) - 1,), walk.params if walks else ()))
         return Architecture([*made, node("output", (len(made) - 1,))])
 
 

@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from graphnas.errors import GraphnasError, unknown
+from graphnas.tasks.base import Metric, Task
 
 OPTIMISERS = ("adam", "adamw", "sgd", "asgd")
 SCHEDULES = ("constant", "cosine", "inverse_sqrt")
+SELECT_BY = ("metric", "loss")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,12 @@ class Recipe:
         patience: stop after this many epochs without a better validation metric; None never stops early.
         nesterov: whether the momentum of sgd is Nesterov's.
         window: see ``optimiser``.
+        select_by: what tells the best epoch, when patience runs out, and which of several trainings is better: on the validation
+            split the task's "metric", or the "loss" (cross entropy), which is less noisy where few examples are labelled.
+        consistency: weight of the disagreement of several noisy passes over the same examples, labelled or not, that is
+            added to the loss of a classification; 0 takes one pass and adds nothing. See ``graphnas.estimators.consistency``.
+        views: passes of a step with ``consistency``.
+        temperature: of the sharpened mean that these passes are drawn to; 1 does not sharpen.
     """
 
     optimiser: str = "sgd"
@@ -80,12 +88,18 @@ class Recipe:
     warmup: int = 1000
     nesterov: bool = True
     window: int = 5
+    select_by: str = "metric"
+    consistency: float = 0.0
+    views: int = 2
+    temperature: float = 0.5
 
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
             raise unknown("optimiser", self.optimiser, OPTIMISERS)
         if self.schedule not in SCHEDULES:
             raise unknown("schedule", self.schedule, SCHEDULES)
+        if self.select_by not in SELECT_BY:
+            raise unknown("measure to select by:", self.select_by, SELECT_BY)
         if not self.learning_rate > 0:
             raise GraphnasError(f"the learning rate is {self.learning_rate}; it must be positive")
         if not self.weight_decay >= 0:
@@ -105,6 +119,12 @@ class Recipe:
             raise GraphnasError(f"the patience is {self.patience}; it must be at least 1 epoch, or None")
         if self.window < 1:
             raise GraphnasError(f"the window of averaging is {self.window}; it must be at least 1 epoch")
+        if not self.consistency >= 0:
+            raise GraphnasError(f"the weight of consistency is {self.consistency}; it must be 0 or more")
+        if self.views < 2:
+            raise GraphnasError(f"consistency takes {self.views} passes; it must be at least 2")
+        if not 0 < self.temperature <= 1:
+            raise GraphnasError(f"the temperature is {self.temperature}; it must be above 0 and at most 1")
 
     @classmethod
     def for_kind(cls, kind: str) -> Recipe:
@@ -126,8 +146,24 @@ class Recipe:
             )
         return cls()
 
+    def metric(self, task: Task) -> Metric:
+        """What selects on the validation split of a task.
+
+        Raises:
+            GraphnasError: consistency, or selection by the loss, where the task is no classification of single labels.
+        """
+        if self.select_by == "metric" and not self.consistency:
+            return task.metric
+        if task.metric.name != "accuracy":
+            raise GraphnasError(
+                f"task {task.name!r} is measured by {task.metric.name}; consistency and select_by='loss' are for "
+                "classification, measured by accuracy"
+            )
+        return task.metric if self.select_by == "metric" else Metric("cross_entropy", maximise=False)
+
     def describe(self) -> dict[str, Any]:
         """As JSON values; fields that came later are left out where they change nothing, so that older stores go on."""
-        later = {"betas": [0.9, 0.999], "warmup": 1000, "nesterov": True, "window": 5}
+        later: dict[str, Any] = {"betas": [0.9, 0.999], "warmup": 1000, "nesterov": True, "window": 5}
+        later |= {"select_by": "metric", "consistency": 0.0, "views": 2, "temperature": 0.5}
         fields = {**asdict(self), "betas": list(self.betas)}
         return {name: value for name, value in fields.items() if name not in later or value != later[name]}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from graphnas.estimators.averaging import Averaged
+from graphnas.estimators.consistency import disagreement
 from graphnas.estimators.fidelity import Fidelity, Recipe
 from graphnas.ops.modules import DropPath
 from graphnas.tasks.augment import cutout
@@ -87,7 +88,7 @@ def train(
 ) -> History:
     """Train a network in place and leave it, in evaluation mode, with the weights of its best epoch.
 
-    The best epoch is the first with the best validation metric; weights include buffers such as running means. Neither
+    The best epoch is the first with the best validation metric (or loss; see ``Recipe.select_by``); weights include buffers such as running means. Neither
     the state of torch's default generator nor its number of threads is changed.
 
     Args:
@@ -97,6 +98,9 @@ def train(
         fidelity: epochs and part of the data (``size`` has no meaning here); by default that of the kind of task.
         generator: on the CPU; source of the order of batches, augmentation and dropout (seed 0 when not given).
         threads: torch threads to use; None leaves the number alone.
+
+    Raises:
+        GraphnasError: the recipe does not fit the task; see ``Recipe.metric``.
     """
     recipe = recipe or Recipe.for_kind(task.signature.kind)
     fidelity = fidelity or Fidelity.for_kind(task.signature.kind)
@@ -110,6 +114,7 @@ def train(
 def _train(
     network: nn.Module, task: Task, recipe: Recipe, fidelity: Fidelity, generator: torch.Generator, device: torch.device
 ) -> History:
+    metric = recipe.metric(task)
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = make_optimiser(parameters, recipe) if parameters else None
     mean = Averaged(parameters, recipe.window) if recipe.optimiser == "asgd" else None
@@ -132,7 +137,7 @@ def _train(
         rate = rate if optimiser is None else optimiser.param_groups[0]["lr"]
         with nullcontext() if mean is None else mean.in_place():
             metrics = task.evaluate(network, "validation") if math.isfinite(loss) else {}
-            score = task.metric.score(metrics[task.metric.name]) if metrics else math.nan
+            score = metric.score(metrics[metric.name]) if metrics else math.nan
             state = copy.deepcopy(network.state_dict()) if score > best_score else None
         epochs.append(Epoch(number, rate, loss, metrics))
         if not math.isfinite(score):
@@ -172,8 +177,14 @@ def _pass(
         if recipe.cutout and task.signature.kind == "image":
             batch = batch._replace(inputs=(cutout(batch.inputs[0], recipe.cutout, generator), *batch.inputs[1:]))
         batch = batch.to(device)
-        output = network(*batch.inputs[: len(batch.inputs) - len(carried)], *carried)
+        inputs = (*batch.inputs[: len(batch.inputs) - len(carried)], *carried)
+        output = network(*inputs)
         loss, carried = task.loss(output, batch), task.carried(output)
+        if recipe.consistency:
+            views = [output, *(network(*inputs) for _ in range(recipe.views - 1))]
+            loss = sum((task.loss(view, batch) for view in views[1:]), loss) / len(views)
+            loss = loss + recipe.consistency * disagreement(views, recipe.temperature)
+            del views
         del output
         value = float(loss.detach())
         if not math.isfinite(value):

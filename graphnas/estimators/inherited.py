@@ -134,7 +134,8 @@ class InheritedTraining(TrainingEstimator):
         }
         if best is None or history.status == "diverged":
             return Evaluation(math.nan, counted, self.fidelity.data * epochs)
-        score = self.task.metric.score(best.validation[self.task.metric.name])
+        selects = self.recipe.metric(self.task)
+        score = selects.score(best.validation[selects.name])
         layers = made.layers
         own = {n: t for n, t in made.network.state_dict().items() if any(n.startswith(f"{name}.") for name in layers)}
         self.store.add(Ancestor(self.space.key(architecture), seed, score, layers, own))

@@ -24,7 +24,8 @@ __all__ = ["Fidelity", "History", "Recipe", "TrainingEstimator", "train"]
 
 
 class TrainingEstimator(Estimator):
-    """Trains the network of an architecture and returns the validation metric of its best epoch.
+    """Trains the network of an architecture and returns the validation metric of its best epoch (or minus the loss; see
+    ``Recipe.select_by``).
 
     The same architecture and seed give the same score, bit for bit, on one machine: initialisation, order of batches,
     augmentation and dropout follow the seed, the number of threads is fixed, and torch's global state is left as it
@@ -51,7 +52,8 @@ class TrainingEstimator(Estimator):
             pickled.
 
     Raises:
-        GraphnasError: the space builds no networks for this kind of task, or has no such size.
+        GraphnasError: the space builds no networks for this kind of task, or has no such size; or the recipe does not
+            fit the task.
     """
 
     name = "training"
@@ -81,9 +83,10 @@ class TrainingEstimator(Estimator):
             raise GraphnasError(f"repeats ({repeats}) and threads ({threads}) must be at least 1")
         self.space = space
         self.task = task
-        self.metric = f"validation {task.metric.name}"
-        self.maximise = task.metric.maximise
         self.recipe = recipe or replace(Recipe.for_kind(kind), **{**space.recipe, **task.recipe})
+        selects = self.recipe.metric(task)
+        self.metric = f"validation {selects.name}"
+        self.maximise = selects.maximise
         self.repeats = repeats
         self.threads = threads
         self.device = device
@@ -130,8 +133,9 @@ class TrainingEstimator(Estimator):
                     "params": float(sum(p.numel() for p in network.parameters())),
                 }
             )
-        metrics = _summary(runs, f"validation_{self.task.metric.name}")
-        score = self.task.metric.score(metrics[f"validation_{self.task.metric.name}"])
+        selects = self.recipe.metric(self.task)
+        metrics = _summary(runs, f"validation_{selects.name}")
+        score = selects.score(metrics[f"validation_{selects.name}"])
         return Evaluation(score, metrics, self.fidelity.data * sum(run["epochs"] for run in runs))
 
     def test(self, architecture: Architecture, *, seed: int = 0) -> dict[str, float]:

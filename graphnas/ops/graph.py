@@ -65,6 +65,11 @@ def _arma_cost(arguments: Params, inputs: Shapes) -> Cost:
     return Cost(2 * f * o + recurrent + o, 2 * n * f * o + e * o)
 
 
+def _propagation_cost(arguments: Params, inputs: Shapes) -> Cost:
+    n, e, f = inputs[0][0], inputs[1][1], inputs[0][1]
+    return Cost(0, arguments["K"] * (e + n) * f)
+
+
 for _class, _cost in (
     ("GCNConv", _gcn_cost),
     ("GATConv", _gat_cost),
@@ -75,6 +80,7 @@ for _class, _cost in (
 ):
     rule(f"torch_geometric.nn.{_class}", _shape, _cost)
 rule("torch_geometric.nn.GINConv", _gin_shape, _gin_cost)
+rule("torch_geometric.nn.APPNP", lambda arguments, inputs: inputs[0], _propagation_cost)
 
 
 def _pyg(name: str, **arguments: Any) -> Layer:
@@ -136,6 +142,15 @@ def arma(params: Params, inputs: Shapes) -> Layer:
 def graph(params: Params, inputs: Shapes) -> Layer:
     """k-GNN of order one (Morris et al., 2019)."""
     return _convolution("GraphConv", params, inputs)
+
+
+@layer_op("propagation")
+def propagation(params: Params, inputs: Shapes) -> Layer:
+    """So many ``steps`` of ``h <- (1 - teleport) A h + teleport x`` from ``h = x``, with A as in graph convolutions (Gasteiger et al., 2019)."""
+    steps, teleport = params["steps"], params["teleport"]
+    if steps < 1 or not 0 <= teleport <= 1:
+        raise GraphnasError(f"propagation needs at least 1 step and a teleport of 0 to 1, not {steps} and {teleport}")
+    return _pyg("APPNP", K=steps, alpha=teleport)
 
 
 @layer_op("feature_norm")

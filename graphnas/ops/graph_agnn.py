@@ -11,6 +11,8 @@ from graphnas.ops.registry import function_op, layer_op
 
 WIDTHS = (4, 8, 16, 32, 64, 128, 256)
 ATTENTIONS = ("const", "gcn", "gat", "sym-gat", "cos", "linear", "gene-linear")
+SELF = "self"
+"""An attention that leaves a node alone: a dense layer. Not of AGNN or GraphNAS; it makes sense where outputs are propagated."""
 HEADS = (1, 2, 4, 6, 8, 16)
 AGGREGATES = ("sum", "mean", "max", "mlp")
 COMBINES = ("identity", "mlp")
@@ -28,7 +30,7 @@ HIDDEN = 128
 """Width of the hidden layer of the perceptrons (the released code of GraphNAS)."""
 
 _TARGET = "graphnas.ops.graph_attention.AGNNConv"
-_VECTORS = {"const": 0, "gcn": 0, "linear": 1, "gene-linear": 3}
+_VECTORS = {"const": 0, "gcn": 0, SELF: 0, "linear": 1, "gene-linear": 3}
 """Learned vectors of each head; 2 where nothing is said."""
 
 
@@ -40,7 +42,7 @@ def agnn(params: Mapping[str, Any], inputs: Sequence[Shape]) -> Layer:
     features of a head); ``average`` instead of joining the heads; ``dropout`` of the attention coefficients.
     """
     for name, options in (
-        ("attention", ATTENTIONS),
+        ("attention", (*ATTENTIONS, SELF)),
         ("aggregate", AGGREGATES),
         ("combine", COMBINES),
         ("activation", ACTIVATIONS),
@@ -99,7 +101,7 @@ def _cost(arguments: Mapping[str, Any], inputs: Sequence[Shape]) -> Cost:
     """Dense products, one for each edge (self-loops included) and feature, and one for each use of a vector."""
     (nodes, features), edges = inputs[0], inputs[1][1]
     out, heads, hidden = arguments["out_channels"], arguments["heads"], arguments["hidden"]
-    width, messages = heads * out, edges + nodes
+    width, messages = heads * out, 0 if arguments["attention"] == SELF else edges + nodes
     vectors = _VECTORS.get(arguments["attention"], 2)
     params = features * width + vectors * width + _shape(arguments, inputs)[1]
     macs = nodes * features * width + messages * width + min(vectors, 2) * nodes * width

@@ -20,8 +20,9 @@ class AGNNConv(torch.nn.Module):
     - cos: <l * z_i, r * z_j>
     - linear: tanh(r.z_j)
     - gene-linear: v.tanh(l * z_i + r * z_j)
+    - self: 1 for i itself, no message from any other node (which is no choice of these spaces; see ``spaces.gnn``)
 
-    with learned vectors l, r, v for each head and ``*`` elementwise. All but the first two are normalised by a softmax
+    with learned vectors l, r, v for each head and ``*`` elementwise. All but const, gcn and self are normalised by a softmax
     over N(i). Aggregates are sum, mean and max, feature by feature, and mlp: the sum through a perceptron with one hidden
     layer. Combine mlp is the same perceptron after any aggregate. It is shared by all heads.
 
@@ -61,7 +62,7 @@ class AGNNConv(torch.nn.Module):
         self.attention, self.aggregate, self.combine = attention, aggregate, combine
         self.concat, self.dropout = concat, dropout
         self.lin = torch.nn.Linear(in_channels, heads * out_channels, bias=False)
-        vectors = {"linear": ("right",), "gene-linear": ("left", "right", "vector"), "const": (), "gcn": ()}
+        vectors = {"linear": ("right",), "gene-linear": ("left", "right", "vector"), "const": (), "gcn": (), "self": ()}
         for name in vectors.get(attention, ("left", "right")):
             self.register_parameter(name, torch.nn.Parameter(torch.empty(heads, out_channels)))
         self.mlp = None
@@ -82,8 +83,11 @@ class AGNNConv(torch.nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """``x [N, in_channels]``, ``edge_index [2, E]`` give ``[N, H * out_channels]``, or ``[N, out_channels]``."""
-        graph = self.messages(x, edge_index)
-        h = self.fixed(graph, x) if self.attention in ("const", "gcn") else self.attended(graph, x)
+        if self.attention == "self":
+            h = self.project(x)
+        else:
+            graph = self.messages(x, edge_index)
+            h = self.fixed(graph, x) if self.attention in ("const", "gcn") else self.attended(graph, x)
         h = h.view(-1, self.heads, self.out_channels)
         if self.mlp is not None:
             h = self.mlp(h)

@@ -158,6 +158,27 @@ class FastChebConv(nn.ChebConv):  # type: ignore[misc]
         return _biased(after, self.bias)
 
 
+class FastAPPNP(nn.APPNP):  # type: ignore[misc]
+    """Propagation by personalised PageRank (Gasteiger et al., 2019, equation 4)."""
+
+    backend = "pyg"
+
+    @property
+    def hops(self) -> int:
+        """How far from a node what it reads can be."""
+        return int(self.K)
+
+    def forward(self, x: Features, edge_index: Tensor) -> Any:
+        """``x [N, F]``, ``edge_index [2, E]``."""
+        if plain(x, self.backend):
+            return super().forward(x, edge_index)
+        graph = neighbourhood_of(edge_index, len(x), "one", self.backend)
+        h = x
+        for _ in range(self.K):
+            h = torch.add(self.alpha * x, graph.gcn(h), alpha=1 - self.alpha)
+        return h
+
+
 class FastGATConv(nn.GATConv):  # type: ignore[misc]
     """Graph attention (Velickovic et al., 2018)."""
 

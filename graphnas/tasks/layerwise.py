@@ -18,7 +18,7 @@ class LayerwiseInference(fx.Interpreter):
     What reads both features and edges (a message-passing layer) is computed for ``batch`` nodes at a time, from their
     neighbours and those of their neighbours, so that it finds the degrees at both ends of an edge; everything else for
     all nodes at once. Memory is that of the features, plus one such part. Results are those of a single pass, up to
-    the order of sums, for layers that read one hop and its degrees; where they count the edges that leave a node
+    the order of sums, for layers that read one hop, or as many as their ``hops`` says, and its degrees; where they count the edges that leave a node
     (ChebNet), this holds for undirected graphs.
 
     Args:
@@ -62,7 +62,8 @@ class LayerwiseInference(fx.Interpreter):
         return torch.cat([self._part(n, values, rows, part) for part in seeds])
 
     def _part(self, n: fx.Node, values: dict[fx.Node, Any], rows: dict[fx.Node, Tensor], seeds: Tensor) -> Tensor:
-        nodes, edges = self.sampler.sample(seeds, [ALL, ALL])
+        hops = getattr(self.submodules[str(n.target)], "hops", 1) if n.op == "call_module" else 1
+        nodes, edges = self.sampler.sample(seeds, [ALL] * (hops + 1))
         if self.undirected:  # nodes at the rim get no other edges; those next to them send all of theirs
             edges = to_undirected(edges, num_nodes=len(nodes))
         device = next(iter(rows.values())).device
