@@ -13,7 +13,7 @@ from torch import nn
 
 from graphnas.errors import GraphnasError
 from graphnas.ops import graph_attention
-from graphnas.ops.graph_agnn import ACTIVATIONS, AGGREGATES, ATTENTIONS, COMBINES, agnn
+from graphnas.ops.graph_agnn import ACTIVATIONS, AGGREGATES, ATTENTIONS, COMBINES, SELF, agnn
 from graphnas.ops.graph_backends import use_backend
 from graphnas.ops.graph_convolutions import FastAGNNConv
 
@@ -50,7 +50,10 @@ def expected(layer: Any, x: np.ndarray, adjacency: np.ndarray) -> np.ndarray:
     w = {name: value.detach().numpy() for name, value in layer.state_dict().items()}
     z = (x @ w["lin.weight"].T).reshape(len(x), layer.heads, -1)
     present = adjacency[:, :, None] > 0
-    if layer.attention in ("const", "gcn"):
+    if layer.attention == SELF:
+        e = np.broadcast_to(np.eye(len(x))[:, :, None], (len(x), len(x), layer.heads))
+        present, adjacency = e[:, :, :1] > 0, np.eye(len(x))
+    elif layer.attention in ("const", "gcn"):
         degrees = adjacency.sum(1)
         e = np.ones_like(adjacency) if layer.attention == "const" else 1 / np.sqrt(np.outer(degrees, degrees))
         e = e[:, :, None] * np.ones(layer.heads)
@@ -84,7 +87,7 @@ def expected(layer: Any, x: np.ndarray, adjacency: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("attention", [*ATTENTIONS, SELF])
 def test_every_layer_is_its_dense_formula(form: str, attention: str, awkward_graph: Any) -> None:
     graph = awkward_graph
     for number, (aggregate, combine, (concat, width)) in enumerate(

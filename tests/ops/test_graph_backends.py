@@ -21,7 +21,10 @@ from spaces import gnn, nasbench_graph
 SIGNATURE = Signature("node", (12,), 5, nodes=30, edges=90)
 
 
-@pytest.mark.parametrize("space", [nasbench_graph.space(), gnn.agnn(), gnn.graphnas_space(), gnn.agnn(3, True, True)])
+@pytest.mark.parametrize(
+    "space",
+    [nasbench_graph.space(), gnn.agnn(), gnn.graphnas_space(), gnn.agnn(3, True, True), gnn.agnn(2, propagation=True)],
+)
 def test_networks_agree_on_both_backends(space: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(30, 12, generator=generator)

@@ -11,6 +11,7 @@ import torch
 import torch_geometric.nn as pyg
 from torch import Tensor, nn
 
+from graphnas.errors import GraphnasError
 from graphnas.ops import graph_convolutions
 from graphnas.ops.graph_backends import use_backend
 from graphnas.ops.registry import get
@@ -161,6 +162,40 @@ def test_permuting_the_nodes_permutes_the_result(op: str, backend: str, small_gr
     layer = build(op, 4, backend)
     there, here = layer(other.x, other.edge_index), layer(small_graph.x, small_graph.edge_index)[order]
     assert torch.allclose(there, here, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("backend", ["pyg", "dgl"])
+@pytest.mark.parametrize(("steps", "teleport"), [(1, 0.1), (10, 0.1), (4, 0.0), (3, 1.0), (400, 0.1)])
+def test_propagation_is_personalised_pagerank(steps: int, teleport: float, backend: str, awkward_graph: Any) -> None:
+    """Steps of equation 4 of Gasteiger et al. (2019) by dense matrices, their limit (equation 3), and PyG's own layer."""
+    made = get("propagation").layer
+    assert made is not None
+    layer = use_backend(made({"steps": steps, "teleport": teleport}, [(9, 6), (2, 24)]).build(), backend)
+    x = awkward_graph.x.clone().requires_grad_()
+    found = layer(x, awkward_graph.edge_index)
+    adjacency = awkward_graph.with_loops
+    scale = inverse_root(adjacency.sum(1))
+    a = scale[:, None] * adjacency * scale
+    power = np.eye(len(a))
+    for _ in range(steps):
+        power = (1 - teleport) * a @ power + teleport * np.eye(len(a))
+    assert np.allclose(found.detach().numpy(), power @ awkward_graph.x.numpy(), rtol=0, atol=1e-10)
+    if steps == 400:
+        limit = teleport * np.linalg.inv(np.eye(len(a)) - (1 - teleport) * a)
+        assert np.allclose(power, limit, rtol=0, atol=1e-10)
+    (gradient,) = torch.autograd.grad(found.square().sum(), x)
+    by_hand = 2 * power.T @ power @ awkward_graph.x.numpy()
+    assert np.allclose(gradient.numpy(), by_hand, rtol=0, atol=1e-9 * max(1.0, np.abs(by_hand).max()))
+    reference = pyg.APPNP(steps, teleport)(awkward_graph.x, awkward_graph.edge_index)
+    assert torch.allclose(found, reference, rtol=0, atol=1e-10)
+
+
+def test_propagation_that_makes_no_sense_is_refused() -> None:
+    made = get("propagation").layer
+    assert made is not None
+    for params in ({"steps": 0, "teleport": 0.1}, {"steps": 2, "teleport": 1.5}):
+        with pytest.raises(GraphnasError, match="propagation needs at least 1 step and a teleport of 0 to 1, not"):
+            made(params, [(9, 6), (2, 24)])
 
 
 @pytest.mark.parametrize("order", [1, 3, 5])

@@ -28,6 +28,8 @@ SPACES = [
     agnn(2, residual=True),
     agnn(2, jumping_knowledge=True),
     agnn(3, residual=True, jumping_knowledge=True, batch_norm=True),
+    agnn(2, propagation=True),
+    agnn(3, residual=True, jumping_knowledge=True, propagation=True),
     graphnas_space(),
 ]
 
@@ -42,6 +44,7 @@ def test_sizes_are_those_of_the_papers(layers: int) -> None:
     assert agnn(layers).size == 14_112**layers
     assert graphnas_space(layers).size == 9_408**layers
     assert agnn(layers, residual=True).size == 28_224**layers
+    assert agnn(layers, propagation=True).size == 4 * (14_112 // 7 * 8) ** layers
     if layers > 1:
         assert agnn(layers, jumping_knowledge=True).size == 3 * 14_112**layers
 

@@ -21,6 +21,7 @@ from graphnas.tasks.layerwise import infer, traced
 from graphnas.tasks.node import NodeTask
 from graphnas.tasks.node_data import planetoid
 from graphnas.tasks.sampling import NeighbourSampler
+from spaces.gnn import agnn, manual_network
 from spaces.nasbench_graph import OPS
 
 NODES = 120
@@ -181,6 +182,20 @@ def test_layers_in_parts_give_what_a_single_pass_gives(op):
     assert torch.allclose(one, other, atol=1e-5)
     for split in ("validation", "test"):
         assert parts.evaluate(network, split) == pytest.approx(whole.evaluate(network, split), rel=1e-5)
+
+
+def test_a_layer_of_many_hops_gets_them_in_parts_too():
+    """Outputs that are propagated five steps; parts of one hop would give something else."""
+    space, task = agnn(2, propagation=True), graph()
+    chosen = space.describe(manual_network(space, "appnp")) | {"propagation": 5}
+    architecture = space.decode([c.options.index(chosen[c.name]) for c in space.choices])
+    network = compile(space.network(architecture, task.signature), seed=0).eval()
+    with torch.no_grad():
+        one = network(task.x, task.edge_index)
+        other = infer(network, (task.x, task.edge_index), task.sampler, 17, undirected=True)
+        assert torch.allclose(one, other, atol=1e-5)
+        network.propagation.K = 1
+        assert not torch.allclose(one, network(task.x, task.edge_index), atol=1e-3)
 
 
 class Hand(nn.Module):
