@@ -349,6 +349,7 @@ def show_tables(rows: dict[Key, Row]) -> None:
             f"{label:<20}{seeds:>6}{cells}   {sign}{means[0]:6.0f} [{low:.0f}, {high:.0f}]".ljust(141)
             + f"{missed:>4}/{len(every)}{np.median([r['cpu'] for r in every]):>7.2f}"
         )
+    show_ratios(rows)
     print(
         f"\ncora, {PROTOCOL} queries, selected by validation{'':<6}validation    test   95 % interval of the mean test"
     )
@@ -358,6 +359,25 @@ def show_tables(rows: dict[Key, Row]) -> None:
             test = np.array([r["test"] for r in known])
             mean = np.mean([r["validation"] for r in known])
             print(f"{label:<40}{len(known):>3}{mean:>17.2f}{test.mean():>8.2f}   {interval(test)}")
+
+
+def show_ratios(rows: dict[Key, Row], method: str = "agnn") -> None:
+    """Queries of a strategy in proportion to those of others, with the same seeds: ratio of geometric means, bootstrap over seeds."""
+    found = {(t, x, s): r["queries"] for (p, t, x, s), r in rows.items() if p == "tables"}
+    lines = []
+    for other in PLANS:
+        seeds = sorted(s for t, x, s in found if (t, x) == (NAMES[0], other) and other != method)
+        seeds = [s for s in seeds if all((t, x, s) in found for t in NAMES for x in (method, other))]
+        if len(seeds) < 2:
+            continue
+        both = np.array([[[found[t, x, s] for s in seeds] for t in NAMES] for x in (method, other)], dtype=float)
+        draws = np.random.default_rng(0).integers(len(seeds), size=(RESAMPLES, len(seeds)))
+        drawn = np.log(both[:, :, draws].mean(-1)).mean(1)
+        ratio = np.exp(np.subtract(*np.log(both.mean(-1)).mean(1)))
+        low, high = np.quantile(np.exp(drawn[0] - drawn[1]), [0.025, 0.975])
+        lines.append(f"{method + ' / ' + other:<34}{len(seeds):>3}{ratio:>8.2f}   [{low:.2f}, {high:.2f}]")
+    if lines:
+        print(f"\n{'queries in proportion':<34}{'n':>3}{'ratio':>8}   95 % interval", *lines, sep="\n")
 
 
 def show_search(rows: dict[Key, Row]) -> None:
