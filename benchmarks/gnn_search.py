@@ -6,7 +6,7 @@ tables   NAS-Bench-Graph, nine graphs: queries (distinct architectures, by valid
          queries that it cannot answer fail and count. On Cora also the test score of the architecture
          that is best by validation after 200 queries (random search has 80.10).
 search   Cora and CiteSeer, public split: for every seed AGNN searches its space of two layers and propagation from GAT, GCN and APPNP on,
-         with --trainings trainings; GCN, GAT, SAGE and GIN draw as many random hyper-parameters. The last twelve of these
+         with --trainings trainings (of networks of at most three times GAT's multiply-adds; others are refused, and count); GCN, GAT, SAGE and GIN draw as many random hyper-parameters. The last twelve of these
          trainings choose, so that no lucky seed wins: with twice the patience they train the best six once more, and the best
          three of these two more times; only they count. The winner by mean validation loss is trained --retrain times again in
          the same way with fresh seeds, and every one of these networks reads the test split once. All are trained with consistency
@@ -42,6 +42,7 @@ from scipy.stats import kendalltau
 from graphnas import registry
 from graphnas.errors import GraphnasError
 from graphnas.estimators.base import Evaluation
+from graphnas.estimators.costed import Costed, NetworkCosts
 from graphnas.estimators.fidelity import Fidelity, Recipe
 from graphnas.estimators.inherited import InheritedTraining
 from graphnas.estimators.sharing import Sharing
@@ -64,6 +65,8 @@ LONGER = 2
 """Patience of these trainings, in proportion to that of the search."""
 TRAINED = {"learning_rate": 0.02, "consistency": 1.5, "select_by": "loss"}
 """How networks are trained; the baselines draw their learning rate. Chosen by validation on both graphs, for GCN, GAT and APPNP."""
+LARGEST = 3
+"""Multiply-adds that are allowed, in proportion to GAT's: the widest networks of the space take 60 times as many."""
 FRESH = 1_000_000
 """Seeds of retraining start here: none was seen by a search."""
 
@@ -223,8 +226,10 @@ def searched(task: Any, seed: int, trainings: int, sizes: Sizes) -> list[Tried]:
     space = agnn(2, propagation=True)
     recipe = replace(Recipe.for_kind("node"), **{**space.recipe, **TRAINED, "patience": sizes.patience})
     estimator = TrainingEstimator(space, task, Fidelity(sizes.epochs), recipe, threads=THREADS)
+    macs = NetworkCosts(space, task.signature, estimator.fidelity.size)
+    limited = Costed(estimator, {"macs": macs}, {"macs": LARGEST * macs(manual_network(space))})
     options = {**FASTER, "initial": 0, "start": [list(space.encode(manual_network(space, kind))) for kind in MANUAL]}
-    found = Search(space, estimator, "agnn", options=options, budget=trainings, seed=seed, batch=1).run()
+    found = Search(space, limited, "agnn", options=options, budget=trainings, seed=seed, batch=1).run()
     return [
         Tried(Evaluation(t.score, dict(t.metrics)), estimator, t.architecture, space.describe(t.architecture))
         for t in found.trials

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from graphnas.architecture import Architecture
 from graphnas.cost import LatencyTable, cost
-from graphnas.errors import GraphnasError
+from graphnas.errors import GraphnasError, unknown
 from graphnas.estimators.base import Estimator, Evaluation
 
 
@@ -17,16 +18,27 @@ class Costed(Estimator):
     Args:
         inner: gives the score.
         costs: functions of an architecture by the name of their metric; ``Terms.of`` is one.
+        limits: largest values of some of them. What costs more is not evaluated at all: its score is NaN, so that the
+            trial has failed, and it took no time. (A constraint of a search, in contrast, is looked at afterwards.)
 
     Raises:
-        GraphnasError: no costs, or one under the name of the score.
+        GraphnasError: no costs, one under the name of the score, or a limit of something else.
     """
 
-    def __init__(self, inner: Estimator, costs: Mapping[str, Callable[[Architecture], float]]) -> None:
+    def __init__(
+        self,
+        inner: Estimator,
+        costs: Mapping[str, Callable[[Architecture], float]],
+        limits: Mapping[str, float] | None = None,
+    ) -> None:
         if not costs or inner.metric in costs:
             raise GraphnasError(f"give costs under names other than the score's, {inner.metric!r}, and at least one")
         self.inner = inner
         self.costs = dict(costs)
+        self.limits = dict(limits or {})
+        for limited in self.limits:
+            if limited not in self.costs:
+                raise unknown("cost with a limit:", limited, tuple(self.costs))
         self.name = inner.name
         self.space = inner.space
         self.metric = inner.metric
@@ -36,8 +48,10 @@ class Costed(Estimator):
 
     def evaluate(self, architecture: Architecture, *, seed: int) -> Evaluation:
         """The inner evaluation with all costs among its metrics."""
-        found = self.inner.evaluate(architecture, seed=seed)
         costs = {name: float(worth(architecture)) for name, worth in self.costs.items()}
+        if any(costs[name] > limit for name, limit in self.limits.items()):
+            return Evaluation(math.nan, costs, 0.0)
+        found = self.inner.evaluate(architecture, seed=seed)
         return Evaluation(found.score, {**found.metrics, **costs}, found.cost)
 
     def test(self, architecture: Architecture, *, seed: int = 0) -> dict[str, float]:
@@ -46,7 +60,11 @@ class Costed(Estimator):
 
     def describe(self) -> dict[str, Any]:
         """The inner settings, and the names of the costs."""
-        return {**self.inner.describe(), "costs": sorted(self.costs)}
+        return {
+            **self.inner.describe(),
+            "costs": sorted(self.costs),
+            **({"limits": self.limits} if self.limits else {}),
+        }
 
 
 class NetworkCosts:
