@@ -113,6 +113,29 @@ def test_costs_stand_beside_the_score() -> None:
         Costed(Wide(), {"validation": depth})
 
 
+class Counted(Wide):
+    calls = 0
+
+    def evaluate(self, architecture: Architecture, *, seed: int) -> Any:
+        self.calls += 1
+        return super().evaluate(architecture, seed=seed)
+
+
+def test_what_costs_more_than_a_limit_is_never_evaluated() -> None:
+    inner = Counted()
+    made = Costed(inner, {"depth": depth}, {"depth": 5})
+    at_limit, above = made.evaluate(SPACE.decode([4]), seed=0), made.evaluate(SPACE.decode([5]), seed=0)
+    assert (at_limit.score, inner.calls) == (58.0, 1)
+    assert math.isnan(above.score)
+    assert (above.metrics, above.cost) == ({"depth": 6.0}, 0.0)
+    result = Search(SPACE, made, "random", budget=12, seed=1).run()
+    assert {SPACE.encode(t.architecture)[0] for t in result.trials if t.status == "complete"} == set(range(5))
+    assert (result.failed, inner.calls) == (7, 1 + 5)  # all of the space once, and only what is within the limit evaluated
+    assert made.describe()["limits"] == {"depth": 5}
+    with pytest.raises(GraphnasError, match="unknown cost with a limit: 'width'"):
+        Costed(inner, {"depth": depth}, {"width": 5})
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
