@@ -130,7 +130,10 @@ def test_what_costs_more_than_a_limit_is_never_evaluated() -> None:
     assert (above.metrics, above.cost) == ({"depth": 6.0}, 0.0)
     result = Search(SPACE, made, "random", budget=12, seed=1).run()
     assert {SPACE.encode(t.architecture)[0] for t in result.trials if t.status == "complete"} == set(range(5))
-    assert (result.failed, inner.calls) == (7, 1 + 5)  # all of the space once, and only what is within the limit evaluated
+    assert (result.failed, inner.calls) == (
+        7,
+        1 + 5,
+    )  # all of the space once, and only what is within the limit evaluated
     assert made.describe()["limits"] == {"depth": 5}
     with pytest.raises(GraphnasError, match="unknown cost with a limit: 'width'"):
         Costed(inner, {"depth": depth}, {"width": 5})
