@@ -4,7 +4,8 @@
               published procedure re-enacted module by module in plain PyTorch, where loss.backward() serves both halves; the
               moved weights and architecture parameters are equal (compared in double precision)
     methods   a step of every method as a multiple of a plain training step of the supernet, beside the number of forward and
-              backward passes that its description counts, in units of one forward and one backward pass
+              backward passes that its description counts, in units of one forward and one backward pass; the backward pass of
+              a gradient goes back through a forward and a backward pass, and counts as two of both
     sampled   evaluation of one architecture by the supernet against its child's
 
 CPU seconds of one thread: medians over repeats in which the contestants take turns. Rows are appended to a file of JSON lines as
@@ -272,10 +273,18 @@ def methods(repeats: int, known: Sequence[str]) -> Iterator[dict[str, Any]]:
         both()
         forward = both.state.count.forward - before.forward
         backward = both.state.count.backward - before.backward
-        # A forward pass is about a third of a pass in both directions.
-        theory = (forward + 2 * backward) / 3
+        second = both.state.count.second - before.second
+        # A forward pass is about a third of a pass in both directions; a second derivative goes back through both.
+        theory = (forward + 2 * (backward - second) + 2 * 3 * second) / 3
         ratio = seconds["step"] / seconds["plain"]
-        row = {"part": "methods", "name": name, **seconds, "ratio": ratio, "passes": [forward, backward]}
+        row = {
+            "part": "methods",
+            "name": name,
+            **seconds,
+            "ratio": ratio,
+            "passes": [forward, backward],
+            "second": second,
+        }
         yield {**row, "theory": theory, "over_theory": ratio / theory}
 
 
@@ -312,8 +321,9 @@ def show(rows: list[dict[str, Any]]) -> None:
             print(f"sampled, {row['name']}: {row['ratio']:.3f} of the child (target 1.10), apart {row['apart']:.1e}")
         else:
             forward, backward = row["passes"]
+            twice = f" ({row['second']} of gradients)" if row.get("second") else ""
             print(
-                f"{row['name']:<12}{row['ratio']:>7.2f} plain steps; {forward} forward and {backward} backward passes: "
+                f"{row['name']:<12}{row['ratio']:>7.2f} plain steps; {forward} forward and {backward} backward passes{twice}: "
                 f"{row['theory']:.2f}, {row['over_theory']:.2f} of it (target 1.25)"
             )
 

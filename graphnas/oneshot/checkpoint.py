@@ -126,7 +126,7 @@ class SearchState:
 
     def _plain(self) -> dict[str, Any]:
         names = ("method", "seed", "step", "opened", "gate", "fisher", "sums", "history", "curvatures", "stopped")
-        count = [self.count.forward, self.count.backward]
+        count = [self.count.forward, self.count.backward, self.count.second]
         return {**{n: getattr(self, n) for n in names}, "count": count, "remembered": len(self.regularisers)}
 
 

@@ -27,10 +27,12 @@ class Count:
     Attributes:
         forward: losses computed.
         backward: differentiations of one loss, second ones included.
+        second: how many of these were of a gradient: they go back through a forward and a backward pass.
     """
 
     forward: int = 0
     backward: int = 0
+    second: int = 0
 
 
 @dataclass
@@ -130,7 +132,7 @@ class Context:
         return loss
 
     def differentiate(
-        self, output: Tensor, inputs: Sequence[Tensor], *, keep: bool = False, again: bool = False, losses: int = 1
+        self, output: Tensor, inputs: Sequence[Tensor], *, keep: bool = False, second: bool = False, losses: int = 1
     ) -> list[Tensor]:
         """Gradients in this process alone; zeros where nothing depends on an input.
 
@@ -138,14 +140,15 @@ class Context:
             output: a number.
             inputs: leaves.
             keep: make the gradients differentiable, and keep the output's graph.
-            again: keep the output's graph.
+            second: the output is made of gradients; its graph is kept, for more products with the same second derivative.
             losses: how many losses the output joins, for the count.
         """
         self.count.backward += losses
+        self.count.second += second
         if not output.requires_grad:
             return [torch.zeros_like(x) for x in inputs]
         found = torch.autograd.grad(
-            output, list(inputs), create_graph=keep, retain_graph=keep or again, allow_unused=True
+            output, list(inputs), create_graph=keep, retain_graph=keep or second, allow_unused=True
         )
         return [torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True)]
 

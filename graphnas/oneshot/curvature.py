@@ -9,6 +9,7 @@ import torch
 
 from graphnas.oneshot.base import Tensors
 from graphnas.oneshot.context import Context
+from graphnas.ops.twice import TwiceDifferentiable
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def top_eigenvalue(context: Context, iterations: int = 20, tolerance: float = 1e
     """
     batch = context.outer_batch()
     parameters = list(context.alpha.values())
-    loss = context.outer_loss(context.state, context.expected(), batch)
+    with TwiceDifferentiable():
+        loss = context.outer_loss(context.state, context.expected(), batch)
     slopes = context.differentiate(loss, parameters, keep=True)
     generator = context.generator("curvature")
     masks = context.masks
@@ -90,7 +92,7 @@ def top_eigenvalue(context: Context, iterations: int = 20, tolerance: float = 1e
             return 0.0
         vector = [v / length for v in vector]
         product = torch.stack([(g * v).sum() for g, v in zip(slopes, vector, strict=True)]).sum()
-        image = context.averaged(context.differentiate(product, parameters, again=True))
+        image = context.averaged(context.differentiate(product, parameters, second=True))
         before, value = value, float(sum((x * v).sum() for x, v in zip(image, vector, strict=True)))
         vector = image
         if abs(value - before) <= tolerance * abs(value):

@@ -22,6 +22,7 @@ from graphnas.oneshot.derivatives import (
 )
 from graphnas.oneshot.outer.base import Update
 from graphnas.oneshot.outer.unrolled import MODES
+from graphnas.ops.twice import TwiceDifferentiable
 
 LIMIT = 10.0
 """A term that is so many times longer than the first tells that the series diverges."""
@@ -110,7 +111,8 @@ class _Exact:
         self.asked = mix.cut()
         self.parameters = leaves(context.state.parameters)
         state = State(self.parameters, context.state.buffers)
-        loss, _ = context.inner_loss(state, self.asked, context.inner_batch())
+        with TwiceDifferentiable():
+            loss, _ = context.inner_loss(state, self.asked, context.inner_batch())
         self.slope = named(self.parameters, context.differentiate(loss, list(self.parameters.values()), keep=True))
 
     def times(self, vector: Tensors) -> Tensors:
@@ -121,7 +123,7 @@ class _Exact:
 
     def _product(self, vector: Tensors, inputs: Tensors) -> list[Tensor]:
         product = dot(self.slope, vector)
-        return self.context.averaged(self.context.differentiate(product, list(inputs.values()), again=True))
+        return self.context.averaged(self.context.differentiate(product, list(inputs.values()), second=True))
 
 
 class _Differences:

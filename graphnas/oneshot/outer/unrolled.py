@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from graphnas.errors import unknown
@@ -9,6 +10,7 @@ from graphnas.oneshot.base import State
 from graphnas.oneshot.context import Context
 from graphnas.oneshot.derivatives import dot, leaves, mixed_difference, named, norm, surrogate, through_step
 from graphnas.oneshot.outer.base import Update
+from graphnas.ops.twice import TwiceDifferentiable
 
 MODES = ("exact", "finite_difference")
 
@@ -46,7 +48,8 @@ class Unrolled:
         wanted = list(asked.weights.values())
 
         parameters = leaves(state.parameters)
-        inner, _ = context.inner_loss(State(parameters, state.buffers), asked if exact else mix.detached(), train)
+        with TwiceDifferentiable() if exact else nullcontext():
+            inner, _ = context.inner_loss(State(parameters, state.buffers), asked if exact else mix.detached(), train)
         local = context.differentiate(inner, list(parameters.values()), keep=exact)
         gradients = named(parameters, context.averaged(local))
         moved, _ = context.inner.step(state.parameters, gradients, context.slots, rate)
@@ -59,8 +62,8 @@ class Unrolled:
 
         direction = through_step(context, gradients, slope, context.slots, rate)
         if exact:
-            second = context.gradient(dot(named(parameters, local), direction), wanted)
-            correction = named(asked.weights, second)
+            product = dot(named(parameters, local), direction)
+            correction = named(asked.weights, context.averaged(context.differentiate(product, wanted, second=True)))
         else:
             correction = mixed_difference(context, state, mix.detached(), train, direction, self.step)
         total = {name: s + correction[name] for name, s in sensitivities.items()}
