@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from graphnas.architecture import Architecture, Node, node
@@ -12,7 +13,7 @@ from graphnas.ops.graph_agnn import ACTIVATIONS, ATTENTIONS, COMBINES, HEADS, SE
 from graphnas.space import Choice, Relaxed, Space
 from spaces.gnn_functions import relaxed
 from spaces.gnn_network import gnn_network
-from spaces.gnn_writing import Rewrite
+from spaces.gnn_writing import NONE, Links, Rewrite
 
 AGNN: Mapping[str, Sequence[str | int]] = {
     "width": WIDTHS,
@@ -78,16 +79,16 @@ def agnn(
     Raises:
         GraphnasError: fewer than one layer, or jumping knowledge with one.
     """
-    name = "agnn" + _suffix(
+    links = Links(residual, jumping_knowledge, propagation)
+    options = {"residual": residual, "jumping_knowledge": jumping_knowledge, "batch_norm": batch_norm}
+    return _Chain(
+        name="agnn" + _suffix(layers, **options, propagation=propagation),
+        description=f"GNN of {layers} layers with 6 choices each (AGNN)",
+        classes={**AGNN, "attention": (*ATTENTIONS, SELF)} if propagation else AGNN,
         layers=layers,
-        residual=residual,
-        jumping_knowledge=jumping_knowledge,
+        links=links,
         batch_norm=batch_norm,
-        propagation=propagation,
-    )
-    description = f"GNN of {layers} layers with 6 choices each (AGNN)"
-    classes = {**AGNN, "attention": (*ATTENTIONS, SELF)} if propagation else AGNN
-    return _space_of(name, description, classes, layers, residual, jumping_knowledge, batch_norm, propagation)
+    ).space()
 
 
 @lru_cache(maxsize=16)
@@ -101,8 +102,8 @@ def graphnas_space(layers: int = 2) -> Space:
     Raises:
         GraphnasError: fewer than one layer.
     """
-    name = "graphnas_gnn" + _suffix(layers=layers)
-    return _space_of(name, f"GNN of {layers} layers with 5 choices each (GraphNAS)", GRAPHNAS, layers)
+    description = f"GNN of {layers} layers with 5 choices each (GraphNAS)"
+    return _Chain("graphnas_gnn" + _suffix(layers), description, GRAPHNAS, layers).space()
 
 
 def manual_network(space: Space, kind: str = "gat") -> Architecture:
@@ -140,73 +141,68 @@ def _suffix(layers: int, **options: bool) -> str:
     return "".join(f"-{part}" for part in parts)
 
 
-def _space_of(
-    name: str,
-    description: str,
-    classes: Mapping[str, Sequence[str | int]],
-    layers: int,
-    residual: bool = False,
-    jumping_knowledge: bool = False,
-    batch_norm: bool = False,
-    propagation: bool = False,
-) -> Space:
-    if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
-        raise GraphnasError(f"a GNN needs at least 1 layer, not {layers!r}")
-    if jumping_knowledge and layers < 2:
-        raise GraphnasError("jumping knowledge joins layers; with only 1 there is nothing to join")
-    order: list[Choice] = []
-    nodes: list[Node] = [node("input")]
-    outputs: list[int] = []
-    before = 0
-    for number in range(1, layers + 1):
-        choices = {key: Choice(f"{key}{number}", tuple(options), key) for key, options in classes.items()}
-        order += choices.values()
-        nodes.append(node("agnn", (before,), **choices))
-        if residual:
-            link = Choice(f"residual{number}", (False, True), "residual")
-            order.append(link)
-            nodes.append(node("sum", (len(nodes) - 1, link.at(None, before))))
-        before = len(nodes) - 1
-        outputs.append(before)
-    if jumping_knowledge:
-        jump = Choice("jumping_knowledge", ("last", "concat", "max"), "jumping_knowledge")
-        order.append(jump)
-        earlier = [jump.at(None, layer, layer) for layer in outputs[:-1]]
-        nodes.append(node(jump.at("identity", "concat", "max"), (*earlier, outputs[-1])))
-    if propagation:
-        walk = Choice("propagation", STEPS, "propagation")
-        order.append(walk)
-        op = walk.at("identity", *["propagation"] * (len(STEPS) - 1))
-        nodes.append(node(op, (len(nodes) - 1,), steps=walk.at(None, *STEPS[1:])))
-    nodes.append(node("output", (len(nodes) - 1,)))
-    return Space(
-        name,
-        nodes,
-        semantics=SEMANTICS,
-        order=order,
-        network=partial(gnn_network, batch_norm=batch_norm),
-        size={"dropout": 0.6, "attention_dropout": 0.6},
-        accepts=("node",),
-        recipe=RECIPE,
-        recover=Rewrite(layers, residual, jumping_knowledge, propagation)
-        if residual or jumping_knowledge or propagation
-        else None,
-        relaxed=partial(
-            _relaxed, name, description, classes, layers, residual, jumping_knowledge, batch_norm, propagation
-        ),
-        description=description,
-    )
+@dataclass(frozen=True)
+class _Chain:
+    """What a space of this file is made from; see ``agnn``."""
 
+    name: str
+    description: str
+    classes: Mapping[str, Sequence[str | int]]
+    layers: int
+    links: Links = NONE
+    batch_norm: bool = False
 
-def _relaxed(
-    name: str,
-    description: str,
-    classes: Mapping[str, Sequence[str | int]],
-    layers: int,
-    residual: bool,
-    jumping_knowledge: bool,
-    batch_norm: bool,
-    propagation: bool,
-) -> Relaxed:
-    space = _space_of(name, description, classes, layers, residual, jumping_knowledge, batch_norm, propagation)
-    return relaxed(space, batch_norm)
+    def __post_init__(self) -> None:
+        if isinstance(self.layers, bool) or not isinstance(self.layers, int) or self.layers < 1:
+            raise GraphnasError(f"a GNN needs at least 1 layer, not {self.layers!r}")
+        if self.links.jumping_knowledge and self.layers < 2:
+            raise GraphnasError("jumping knowledge joins layers; with only 1 there is nothing to join")
+
+    def space(self) -> Space:
+        """The space."""
+        nodes, order = self._template()
+        return Space(
+            self.name,
+            nodes,
+            semantics=SEMANTICS,
+            order=order,
+            network=partial(gnn_network, batch_norm=self.batch_norm),
+            size={"dropout": 0.6, "attention_dropout": 0.6},
+            accepts=("node",),
+            recipe=RECIPE,
+            recover=Rewrite(self.layers, self.links) if self.links != NONE else None,
+            relaxed=self._relaxed,
+            description=self.description,
+        )
+
+    def _relaxed(self) -> Relaxed:
+        return relaxed(self.space(), self.batch_norm)
+
+    def _template(self) -> tuple[list[Node], list[Choice]]:
+        """Nodes with choices, and the choices in their order."""
+        order: list[Choice] = []
+        nodes: list[Node] = [node("input")]
+        outputs: list[int] = []
+        before = 0
+        for number in range(1, self.layers + 1):
+            choices = {key: Choice(f"{key}{number}", tuple(options), key) for key, options in self.classes.items()}
+            order += choices.values()
+            nodes.append(node("agnn", (before,), **choices))
+            if self.links.residual:
+                link = Choice(f"residual{number}", (False, True), "residual")
+                order.append(link)
+                nodes.append(node("sum", (len(nodes) - 1, link.at(None, before))))
+            before = len(nodes) - 1
+            outputs.append(before)
+        if self.links.jumping_knowledge:
+            jump = Choice("jumping_knowledge", ("last", "concat", "max"), "jumping_knowledge")
+            order.append(jump)
+            earlier = [jump.at(None, layer, layer) for layer in outputs[:-1]]
+            nodes.append(node(jump.at("identity", "concat", "max"), (*earlier, outputs[-1])))
+        if self.links.propagation:
+            walk = Choice("propagation", STEPS, "propagation")
+            order.append(walk)
+            op = walk.at("identity", *["propagation"] * (len(STEPS) - 1))
+            nodes.append(node(op, (len(nodes) - 1,), steps=walk.at(None, *STEPS[1:])))
+        nodes.append(node("output", (len(nodes) - 1,)))
+        return nodes, order

@@ -11,17 +11,28 @@ JOINS = ("concat", "max")
 
 
 @dataclass(frozen=True)
+class Links:
+    """Which links besides the chain a space has; see ``spaces.gnn.agnn``."""
+
+    residual: bool = False
+    jumping_knowledge: bool = False
+    propagation: bool = False
+
+
+NONE = Links()
+
+
+@dataclass(frozen=True)
 class Rewrite:
     """Writes a chain of layers with links in the form of the template of ``spaces.gnn.agnn``.
 
     Attributes:
-        layers, residual, jumping_knowledge, propagation: as there.
+        layers: how many.
+        links: those of the template.
     """
 
     layers: int
-    residual: bool
-    jumping_knowledge: bool
-    propagation: bool = False
+    links: Links
 
     def __call__(self, architecture: Architecture) -> Architecture:
         """The same architecture in the template's form.
@@ -46,22 +57,22 @@ class Rewrite:
                 raise _foreign(architecture)
             made.append(Node("agnn", (place[before],), nodes[i].params))
             ends = [k for k, n in enumerate(nodes) if n.op == "sum" and sorted(reads[k]) == sorted((before, i))]
-            if self.residual:
+            if self.links.residual:
                 made.append(node("sum", (len(made) - 1, *([place[before]] if ends else []))))
             before = ends[0] if ends else i
             place[before] = len(made) - 1
             outputs.append(before)
         (last,) = reads[-1] if nodes[-1].op == "output" and len(reads[-1]) == 1 else (-1,)
         walk = nodes[last]
-        if self.propagation and walk.op == "propagation" and len(reads[last]) == 1:
+        if self.links.propagation and walk.op == "propagation" and len(reads[last]) == 1:
             (last,) = reads[last]
         joined = nodes[last].op in JOINS and sorted(reads[last]) == sorted(outputs)
-        if self.jumping_knowledge:
+        if self.links.jumping_knowledge:
             op, sources = (nodes[last].op, outputs) if joined else ("identity", outputs[-1:])
             made.append(node(op, [place[j] for j in sources]))
         if not joined and last != outputs[-1]:
             raise _foreign(architecture)
-        if self.propagation:
+        if self.links.propagation:
             walks = walk.op == "propagation"
             made.append(Node(walk.op if walks else "identity", (len(made) - 1,), walk.params if walks else ()))
         return Architecture([*made, node("output", (len(made) - 1,))])
