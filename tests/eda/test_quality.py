@@ -60,7 +60,8 @@ def test_searches_with_nets_are_rows_of_their_own(bench: ModuleType) -> None:
     assert bench.settings(bench.FULL, "found") == {**earlier, "architectures": 60, "graph": True}
 
 
-def test_margins_are_drawn_with_the_same_designs(bench: ModuleType) -> None:
+def test_margins_are_drawn_with_the_same_designs(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "DRAWS", 30)
     rng = np.random.default_rng(0)
     samples = []
     for part, designs in (("train", "ab"), ("validation", "c"), ("test", "defghi")):
