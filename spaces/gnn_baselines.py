@@ -20,7 +20,7 @@ WIDTHS = (16, 32, 64, 128, 256)
 HEADS = (1, 2, 4, 8)
 LAYERS = (2, 3)
 DROPOUTS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8)
-LEARNING_RATES = (0.001, 0.03)
+LEARNING_RATES = (0.005, 0.1)
 """The learning rate is drawn log-uniformly between these."""
 WEIGHT_DECAYS = (0.0, 1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3)
 
