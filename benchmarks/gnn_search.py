@@ -6,7 +6,8 @@ tables   NAS-Bench-Graph, nine graphs: queries (distinct architectures, by valid
          queries that it cannot answer fail and count. On Cora also the test score of the architecture
          that is best by validation after 200 queries (random search has 80.10).
 search   Cora and CiteSeer, public split: for every seed AGNN searches its space of two layers and propagation from GAT, GCN and APPNP on,
-         with --trainings trainings (of networks of at most three times GAT's multiply-adds; others are refused, and count); GCN, GAT, SAGE and GIN draw as many random hyper-parameters. The last twelve of these
+         with --trainings trainings (of networks of at most three times GAT's multiply-adds; others are refused, and count); GCN, GAT, SAGE and GIN draw as many random hyper-parameters;
+         "agnn, tuned" gives 8 of the first 18 trainings to dropout, learning rate and weight decay of the best two architectures so far, drawn as for them. The last twelve of these
          trainings choose, so that no lucky seed wins: with twice the patience they train the best six once more, and the best
          three of these two more times; only they count. The winner by mean validation loss is trained --retrain times again in
          the same way with fresh seeds, and every one of these networks reads the test split once. All are trained with consistency
@@ -52,7 +53,7 @@ from graphnas.search import Search
 from graphnas.strategies.agnn import AGNN
 from graphnas.strategies.base import Trial
 from spaces.gnn import MANUAL, agnn, manual_network
-from spaces.gnn_baselines import BASELINES, draw
+from spaces.gnn_baselines import BASELINES, draw, draw_recipe
 
 PARTS = ("tables", "search", "sharing")
 NAMES = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv", "proteins")
@@ -62,6 +63,8 @@ QUANTILE, PROTOCOL = 0.999, 200
 RESAMPLES = 2000
 ROUNDS = ((6, 1), (3, 2))
 """The best so many are trained so many times again."""
+DRAWN = 8
+"""Of 18 trainings of a tuned search, so many draw hyper-parameters."""
 LONGER = 2
 """Patience of these trainings, in proportion to that of the search."""
 TRAINED = {"learning_rate": 0.05, "consistency": 1.5, "select_by": "loss"}
@@ -171,7 +174,13 @@ def search_row(name: str, method: str, seed: int, sizes: Sizes) -> Row:
     task, begin = task_of(name), time.process_time()
     rounds = ROUNDS if sizes.trainings > sum(best * again for best, again in ROUNDS) else ()
     first = sizes.trainings - sum(best * again for best, again in rounds)
-    tried = searched(task, seed, first, sizes) if method == "agnn" else tuned(task, method, seed, first, sizes)
+    if method == "agnn":
+        tried = searched(task, seed, first, sizes)
+    elif method == TUNED:
+        tried = searched(task, seed, first - DRAWN * first // 18, sizes)
+        tried += retuned(tried, seed, first - len(tried), sizes)
+    else:
+        tried = tuned(task, method, seed, first, sizes)
     best, measured = chosen([longer(each) for each in tried], rounds, seed)
     spent = time.process_time() - begin
     fresh = [
@@ -240,6 +249,24 @@ def searched(task: Any, seed: int, trainings: int, sizes: Sizes) -> list[Tried]:
     ]
 
 
+def retuned(tried: list[Tried], seed: int, trainings: int, sizes: Sizes) -> list[Tried]:
+    """The best two architectures of a search in turn, with hyper-parameters drawn as for the baselines."""
+    rng = np.random.default_rng(FRESH + seed)
+    best = sorted(tried, key=lambda each: -each.found.score)[:2]
+    found = []
+    for number in range(trainings):
+        one = best[number % len(best)]
+        old = one.estimator
+        dropout, recipe = draw_recipe(rng, old.recipe)
+        fidelity = replace(old.fidelity, size={"dropout": dropout, "attention_dropout": dropout})
+        estimator = TrainingEstimator(old.space, old.task, fidelity, recipe, threads=THREADS)
+        evaluation = estimator.evaluate(one.architecture, seed=int(rng.integers(2**31)))
+        what = {**one.what, "dropout": dropout, **recipe.describe()}
+        if np.isfinite(evaluation.score):
+            found.append(Tried(evaluation, estimator, one.architecture, what))
+    return found
+
+
 def tuned(task: Any, method: str, seed: int, trainings: int, sizes: Sizes) -> list[Tried]:
     """A baseline with random hyper-parameters."""
     rng = np.random.default_rng(seed)
@@ -293,7 +320,8 @@ def _chain(name: str, seed: int, length: int, epochs: int) -> tuple[Any, ...]:
 
 
 PLAIN = ", plain"
-METHODS = ("agnn", *BASELINES, *(kind + PLAIN for kind in BASELINES))
+TUNED = "agnn, tuned"
+METHODS = ("agnn", TUNED, *BASELINES, *(kind + PLAIN for kind in BASELINES))
 RULES = ("scratch", "none", "homogeneous", "homogeneous+outputs", "free")
 MEASURE: dict[str, Callable[[str, str, int, Sizes], Row]] = {
     "tables": table_row,

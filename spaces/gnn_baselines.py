@@ -102,15 +102,22 @@ def draw(
     All else in the recipe is that of the kind of task, or of ``recipe``.
     """
 
-    def one(options: tuple[float, ...]) -> float:
-        return options[int(rng.random() * len(options))]
-
-    size = {"width": one(WIDTHS), "heads": one(HEADS), "layers": one(LAYERS), "dropout": one(DROPOUTS)}
-    low, high = np.log(LEARNING_RATES)
-    rate, decay = float(np.exp(low + (high - low) * rng.random())), one(WEIGHT_DECAYS)
-    recipe = recipe or Recipe.for_kind(task.signature.kind)
-    recipe = replace(recipe, learning_rate=rate, weight_decay=decay, patience=patience)
+    size = {"width": _one(rng, WIDTHS), "heads": _one(rng, HEADS), "layers": _one(rng, LAYERS)}
+    dropout, recipe = draw_recipe(rng, recipe or Recipe.for_kind(task.signature.kind))
+    size, recipe = {**size, "dropout": dropout}, replace(recipe, patience=patience)
     return TrainingEstimator(baseline(kind), task, Fidelity(epochs, size=size), recipe)
+
+
+def draw_recipe(rng: np.random.Generator, recipe: Recipe) -> tuple[float, Recipe]:
+    """A random dropout, and the recipe with random learning rate and weight decay."""
+    dropout = _one(rng, DROPOUTS)
+    low, high = np.log(LEARNING_RATES)
+    rate = float(np.exp(low + (high - low) * rng.random()))
+    return dropout, replace(recipe, learning_rate=rate, weight_decay=_one(rng, WEIGHT_DECAYS))
+
+
+def _one(rng: np.random.Generator, options: tuple[float, ...]) -> float:
+    return options[int(rng.random() * len(options))]
 
 
 def tune(
